@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file hallmark.h
+ * The public interface of libhallmark: sign machine-learning models, and verify them before use.
+ *
+ * Four nouns carry it: a *signer* signs, a *policy* says whom to believe, a *model* is a file or a
+ * directory tree, a *report* says what was found or done.
+ *
+ * Conventions
+ * - Objects are opaque, made by a function that stores them in its last-but-one parameter and ended
+ *   by one that takes `T **` and clears it; ending NULL is allowed.
+ * - Every function that can fail returns an ::hm_status and takes `hm_error **error` last. On
+ *   failure it stores a new error there, which the caller frees with hm_error_free(). Passing NULL
+ *   drops the details. `*error` must be NULL on entry.
+ * - Parameter structs start with `size`, set by their `_INIT` macro, and are extended only at their
+ *   end. Flags never use bit 0, and a set bit without a meaning is refused, so that a stray `true`
+ *   changes nothing.
+ * - A pointer returned by a getter lives until its object is changed or freed.
+ * - Texts are UTF-8 except file names, which are the bytes the system uses.
+ * - Threads: an object is used by one thread at a time; a policy that is no longer changed may be
+ *   shared. The library keeps no state of its own between calls.
+ */
+#ifndef HALLMARK_H
+#define HALLMARK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define HM_API __attribute__((visibility("default")))
+#define HM_MUST_USE __attribute__((warn_unused_result))
+#define HM_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+#else
+#define HM_API
+#define HM_MUST_USE
+#define HM_PRINTF(fmt, args)
+#endif
+
+/** How a call ended. The values are the exit statuses of the `hallmark` program. */
+typedef enum hm_status {
+    HM_OK = 0,        /**< Done; of a verification: verified. */
+    HM_REFUSED = 1,   /**< The model, its signature or its signer is not what it should be. */
+    HM_USAGE = 2,     /**< The call itself is wrong: an option, a combination, a value. */
+    HM_UNDECIDED = 3, /**< Could not be decided or done: I/O, an unreadable key, memory. */
+} hm_status;
+
+/** Why something was refused. The words (hm_reason_word()) never change. */
+typedef enum hm_reason {
+    HM_REASON_NONE = 0,
+    HM_REASON_UNSIGNED,             /**< `unsigned`: there is no signature. */
+    HM_REASON_MALFORMED,            /**< `malformed`: the signature file breaks its format. */
+    HM_REASON_BAD_SIGNATURE,        /**< `bad-signature`: it does not verify under the key. */
+    HM_REASON_UNTRUSTED_SIGNER,     /**< `untrusted-signer`: by nobody the policy believes. */
+    HM_REASON_REVOKED_KEY,          /**< `revoked-key` */
+    HM_REASON_EXPIRED,              /**< `expired`: outside a validity period. */
+    HM_REASON_DIGEST_MISMATCH,      /**< `digest-mismatch`: content differs from what was signed. */
+    HM_REASON_MISSING_FILE,         /**< `missing-file`: signed, but not there. */
+    HM_REASON_EXTRA_FILE,           /**< `extra-file`: there, but not signed. */
+    HM_REASON_PINNED_DIGEST_MISMATCH, /**< `pinned-digest-mismatch` */
+    HM_REASON_UNSUPPORTED,          /**< `unsupported`: this method or thing is not handled. */
+    HM_REASON_CHANGED_WHILE_READING,  /**< `changed-while-reading`: a file moved under the reader. */
+} hm_reason;
+
+/** The unchanging word of a reason, such as "bad-signature"; "" for ::HM_REASON_NONE. */
+HM_API const char *hm_reason_word(hm_reason reason);
+
+/** The library's version, such as "0.1.0". */
+HM_API const char *hm_version(void);
+
+/* ------------------------------------------------------------------------------------- errors */
+
+/** Why a call failed. Owned by the caller. */
+typedef struct hm_error hm_error;
+
+HM_API hm_status hm_error_status(const hm_error *error);
+HM_API hm_reason hm_error_reason(const hm_error *error);
+/** One line: what failed, on what, and why. Free of control characters. */
+HM_API const char *hm_error_message(const hm_error *error);
+/** What to do about it, or "" when there is nothing to say. */
+HM_API const char *hm_error_hint(const hm_error *error);
+HM_API void hm_error_free(hm_error **error);
+
+/** What this build consists of and would use here, for people: a `name: value` line each. */
+HM_API HM_MUST_USE hm_status hm_build_info(char **text, hm_error **error);
+
+/** Frees a text that the library handed over. */
+HM_API void hm_text_free(char **text);
+
+/* ------------------------------------------------------------------------------------ process */
+
+/**
+ * Hardens the calling process before it handles private keys: no core dumps, no tracing by other
+ * processes of the same user, and a locked, wiped heap for key material (where the limit on locked
+ * memory allows). Process-wide, so left to the program to ask for; call it before other threads
+ * start. Never fails: what cannot be had is done without.
+ */
+HM_API void hm_process_harden(void);
+
+/* ------------------------------------------------------------------------------------- signer */
+
+/** Something that can sign: today a private key in a PEM file. */
+typedef struct hm_signer hm_signer;
+
+/**
+ * Asks for a passphrase. Writes at most `capacity` bytes to `buffer` and the number to `*length`.
+ * @param what  What the passphrase is for, to be shown to a person.
+ * @param again True when a new passphrase is being chosen and should be asked for twice.
+ * @return False to give up. The library wipes `buffer`.
+ */
+typedef bool (*hm_passphrase_fn)(void *context, const char *what, bool again, char *buffer,
+                                 size_t capacity, size_t *length);
+
+typedef struct hm_signer_options {
+    size_t size;
+    uint64_t flags;              /**< None yet: 0. */
+    hm_passphrase_fn passphrase; /**< NULL: an encrypted key cannot be opened. */
+    void *passphrase_context;
+} hm_signer_options;
+#define HM_SIGNER_OPTIONS_INIT {.size = sizeof(hm_signer_options)}
+
+/**
+ * Opens a private key: PKCS#8 or traditional PEM, encrypted or not; EC on P-256, P-384 or P-521,
+ * RSA of 2048 bits or more, or Ed25519.
+ * The file must belong to the caller or root and give nothing to group and others; otherwise
+ * ::HM_UNDECIDED with the `chmod` that mends it.
+ * @param key     Path of the file.
+ * @param options May be NULL.
+ */
+HM_API HM_MUST_USE hm_status hm_signer_open(const char *key, const hm_signer_options *options,
+                                            hm_signer **signer, hm_error **error);
+
+/**
+ * Adds the signer's certificate, so that `oms` signatures carry a chain in place of a bare key.
+ * Each file is PEM and may hold several certificates. The leaf's key must be the signer's.
+ * @param leaf   File with the signer's certificate, and possibly more of the chain after it.
+ * @param chain  Files with the certificates that lead to a root; a self-signed root among them is
+ *               left out of signatures.
+ */
+HM_API HM_MUST_USE hm_status hm_signer_set_certificates(hm_signer *signer, const char *leaf,
+                                                        const char *const *chain,
+                                                        size_t chain_count, hm_error **error);
+
+/** The key's algorithm, such as "ec-p256", "rsa-3072" or "ed25519". */
+HM_API const char *hm_signer_algorithm(const hm_signer *signer);
+/** Lower-case hex SHA-256 of the public key's DER SubjectPublicKeyInfo. */
+HM_API const char *hm_signer_fingerprint(const hm_signer *signer);
+/** Ends the signer and wipes the key. */
+HM_API void hm_signer_close(hm_signer **signer);
+
+typedef struct hm_keygen_options {
+    size_t size;
+    uint64_t flags;              /**< ::HM_KEYGEN_PLAIN or 0. */
+    const char *type;            /**< "ec-p256" (NULL too), "ec-p384", "ec-p521", "rsa-3072",
+                                      "rsa-4096" or "ed25519". */
+    hm_passphrase_fn passphrase; /**< Required unless ::HM_KEYGEN_PLAIN. */
+    void *passphrase_context;
+} hm_keygen_options;
+#define HM_KEYGEN_OPTIONS_INIT {.size = sizeof(hm_keygen_options)}
+#define HM_KEYGEN_PLAIN (UINT64_C(1) << 1) /**< Store the private key unencrypted. */
+
+/**
+ * Makes a key pair: `private_path` (PKCS#8 PEM, encrypted, mode 0600) and `public_path`
+ * (SubjectPublicKeyInfo PEM, mode 0644). Never writes over an existing file; either both files
+ * appear or neither.
+ * @param public_path NULL: `private_path` with a final `.pem` replaced by `.pub`, or with `.pub`
+ *                    added.
+ */
+HM_API HM_MUST_USE hm_status hm_key_generate(const char *private_path, const char *public_path,
+                                             const hm_keygen_options *options, hm_error **error);
+
+/* ------------------------------------------------------------------------------------- policy */
+
+/** Whom to believe, and on what conditions. A new policy believes nobody. */
+typedef struct hm_policy hm_policy;
+
+HM_API HM_MUST_USE hm_status hm_policy_new(hm_policy **policy, hm_error **error);
+
+/**
+ * Believes a public key. PEM SubjectPublicKeyInfo, or PKCS#1 for RSA; text before the block is
+ * passed over. A private key is refused. RSA under 2048 bits and other curves are refused.
+ */
+HM_API HM_MUST_USE hm_status hm_policy_add_key(hm_policy *policy, const char *path,
+                                               hm_error **error);
+
+/** Believes certificates that chain up to those in `path` (PEM, one or more). */
+HM_API HM_MUST_USE hm_status hm_policy_add_root(hm_policy *policy, const char *path,
+                                                hm_error **error);
+
+/** What of a certificate an identity is compared with. */
+typedef enum hm_identity_kind {
+    HM_IDENTITY_SUBJECT = 1,     /**< The subject as RFC 2253 text, such as "CN=ci,O=Acme". */
+    HM_IDENTITY_SAN = 2,         /**< A subject alternative name: e-mail, DNS name or URI, exact. */
+    HM_IDENTITY_FINGERPRINT = 3, /**< Hex SHA-256 of the certificate's DER. */
+} hm_identity_kind;
+
+/**
+ * Demands an identity of the leaf certificate. Several of one kind: any of them will do; of
+ * different kinds: one of each is demanded. Has no meaning for bare keys, which are then refused.
+ */
+HM_API HM_MUST_USE hm_status hm_policy_require_identity(hm_policy *policy, hm_identity_kind kind,
+                                                        const char *value, hm_error **error);
+
+/** Demands a format ("oms", "sig-json", "manifest-json"); others are refused. */
+HM_API HM_MUST_USE hm_status hm_policy_require_format(hm_policy *policy, const char *format,
+                                                      hm_error **error);
+
+/**
+ * Judge certificates at the leaf's own start of validity, not now: an expired, perhaps long since
+ * leaked key stays good for ever.
+ */
+#define HM_ALLOW_EXPIRED_CERTIFICATES (UINT64_C(1) << 1)
+/** Accept a leaf with key usage digitalSignature but no extended key usage at all. */
+#define HM_ALLOW_MISSING_EKU (UINT64_C(1) << 2)
+/** Accept the bundles of model_signing 0.2.0, with their faulty encoding. */
+#define HM_ALLOW_OMS_V0_2_0 (UINT64_C(1) << 3)
+/** Accept `oms` signatures that list symbolic links to files inside the model. */
+#define HM_ALLOW_SYMLINKS (UINT64_C(1) << 4)
+
+/** Sets what is allowed beyond the default, replacing what was set before. */
+HM_API HM_MUST_USE hm_status hm_policy_allow(hm_policy *policy, uint64_t flags, hm_error **error);
+
+/** Sets the time at which certificates are judged, in seconds since 1970 UTC. */
+HM_API HM_MUST_USE hm_status hm_policy_set_time(hm_policy *policy, int64_t time, hm_error **error);
+
+HM_API void hm_policy_free(hm_policy **policy);
+
+/* ------------------------------------------------------------------------------------- report */
+
+/** What a verification found, or what a signing or digest did. */
+typedef struct hm_report hm_report;
+
+/** ::HM_OK only when everything the report says was verified (or done). */
+HM_API hm_status hm_report_status(const hm_report *report);
+/** Why not, or ::HM_REASON_NONE. The first and gravest of possibly several findings. */
+HM_API hm_reason hm_report_reason(const hm_report *report);
+/** The report as JSON; the schema is `docs/report.schema.json`. Free with hm_text_free(). */
+HM_API HM_MUST_USE hm_status hm_report_json(const hm_report *report, char **json,
+                                            hm_error **error);
+
+#define HM_TEXT_LIST (UINT64_C(1) << 1)   /**< Name every file, however many. */
+#define HM_TEXT_COLOUR (UINT64_C(1) << 2) /**< For a terminal that shows colours. */
+/** The report as text for a person. Foreign text in it is escaped. Free with hm_text_free(). */
+HM_API HM_MUST_USE hm_status hm_report_text(const hm_report *report, uint64_t flags, char **text,
+                                            hm_error **error);
+
+/** Number of differences between what was signed and what is there. */
+HM_API size_t hm_report_finding_count(const hm_report *report);
+/** The reason of finding `index`. */
+HM_API hm_reason hm_report_finding_reason(const hm_report *report, size_t index);
+/** The file, or shard, of finding `index`. */
+HM_API const char *hm_report_finding_name(const hm_report *report, size_t index);
+
+/** Number of files verified (or signed). Zero unless the status is ::HM_OK. */
+HM_API size_t hm_report_file_count(const hm_report *report);
+/** Name of verified file `index`, relative to the model; of a single file, its own name. */
+HM_API const char *hm_report_file_name(const hm_report *report, size_t index);
+/** The model digest in hex (`docs/formats.md`), or "" when it was not computed. */
+HM_API const char *hm_report_model_digest(const hm_report *report);
+/** The OMS root digest in hex (`docs/formats.md`), or "" when it was not computed. */
+HM_API const char *hm_report_root_digest(const hm_report *report);
+/** The algorithm of the key that signed, such as "ec-p256"; "" when no believed key did. */
+HM_API const char *hm_report_signer_algorithm(const hm_report *report);
+/** The path of the signature file that was read or written, or "". */
+HM_API const char *hm_report_signature_path(const hm_report *report);
+
+/**
+ * A report of a call that failed before it could make one, so that a program reads every outcome
+ * in one form.
+ * @param operation "sign", "verify", "digest" or "inspect".
+ * @param model     The model's path, or NULL.
+ */
+HM_API HM_MUST_USE hm_status hm_report_from_error(const char *operation, const char *model,
+                                                  const hm_error *cause, hm_report **report,
+                                                  hm_error **error);
+
+HM_API void hm_report_free(hm_report **report);
+
+/* -------------------------------------------------------------------------------------- model */
+
+/** A file or a directory tree, held open from hm_model_open() on. */
+typedef struct hm_model hm_model;
+
+/**
+ * Opens a regular file or a directory. The path's last component must not be a symbolic link
+ * unless it is written with a trailing slash and leads to a directory.
+ */
+HM_API HM_MUST_USE hm_status hm_model_open(const char *path, hm_model **model, hm_error **error);
+HM_API void hm_model_close(hm_model **model);
+
+/**
+ * Called now and then from one thread while model bytes are read.
+ * @return False to stop: the call ends with ::HM_UNDECIDED and leaves nothing behind.
+ */
+typedef bool (*hm_progress_fn)(void *context, uint64_t bytes_done, uint64_t bytes_total);
+
+/** The shard size that the specification recommends (OMS 6.3.2), in bytes. */
+#define HM_SHARD_SIZE_DEFAULT UINT64_C(1000000000)
+
+typedef struct hm_sign_options {
+    size_t size;
+    uint64_t flags;            /**< HM_SIGN_... */
+    const char *signature;     /**< Where to write; NULL: the format's default place. */
+    const char *format;        /**< "oms" (NULL too), "sig-json" or "manifest-json". */
+    const char *hash;          /**< "sha256" (NULL too), "blake2b", "blake3"; `oms` only. */
+    uint64_t shard_size;       /**< Bytes per shard; 0: whole files. `oms` only. */
+    const char *const *ignore; /**< Paths, relative to the model, that are left out; `oms` only. */
+    size_t ignore_count;
+    const char *signer_id;     /**< Who claims to sign; seeds' formats only. */
+    uint64_t key_version;      /**< Recorded by `manifest-json`; 0: none. */
+    const char *metadata;      /**< JSON object with the training metadata; `sig-json` needs it. */
+    unsigned jobs;             /**< Threads; 0: as many as the process may use. */
+    hm_progress_fn progress;   /**< May be NULL. */
+    void *progress_context;
+} hm_sign_options;
+#define HM_SIGN_OPTIONS_INIT {.size = sizeof(hm_sign_options)}
+#define HM_SIGN_INCLUDE_GIT (UINT64_C(1) << 1)     /**< Sign .git and its like too. */
+#define HM_SIGN_FOLLOW_SYMLINKS (UINT64_C(1) << 2) /**< Sign what links inside the model lead to. */
+#define HM_SIGN_NAME_DOT (UINT64_C(1) << 3)        /**< `oms`, single file: sign the name "."
+                                                        as model_signing does, not the file's. */
+
+/**
+ * Signs models and writes one signature file, whole or not at all.
+ * @param models  One model; several only for `manifest-json`, which then writes a bundle manifest
+ *                (and needs `signature`).
+ * @param report  What was signed, or why not; may be NULL.
+ * @return ::HM_REFUSED when a model cannot be signed (a named pipe, a name that is not UTF-8, an
+ *         empty model, a file that changes meanwhile), ::HM_USAGE when options do not fit the
+ *         format or key, ::HM_UNDECIDED on I/O errors.
+ */
+HM_API HM_MUST_USE hm_status hm_sign(hm_model *const *models, size_t model_count,
+                                     hm_signer *signer, const hm_sign_options *options,
+                                     hm_report **report, hm_error **error);
+
+typedef struct hm_verify_options {
+    size_t size;
+    uint64_t flags;            /**< HM_VERIFY_... */
+    const char *signature;     /**< NULL: looked for in the formats' default places. */
+    const char *const *ignore; /**< Paths, relative to the model, not to be looked at. */
+    size_t ignore_count;
+    const char *expected_name; /**< The file name that the signature must carry (seeds' formats);
+                                    NULL: the model's own. */
+    unsigned jobs;
+    hm_progress_fn progress;
+    void *progress_context;
+} hm_verify_options;
+#define HM_VERIFY_OPTIONS_INIT {.size = sizeof(hm_verify_options)}
+#define HM_VERIFY_IGNORE_UNSIGNED (UINT64_C(1) << 1) /**< Unsigned files are listed, not refused. */
+#define HM_VERIFY_FAIL_FAST (UINT64_C(1) << 2)       /**< Stop at the first difference. */
+#define HM_VERIFY_STRICT_PATHS (UINT64_C(1) << 3)    /**< Ignore nothing but the format's own
+                                                          defaults and the signature file. */
+#define HM_VERIFY_INCLUDE_GIT (UINT64_C(1) << 4) /**< Ignore .git and its like only where the
+                                                      signature says so. */
+
+/**
+ * Verifies a model: the signature first, then every byte it covers.
+ * @param report What was found, whatever the status (NULL only when memory ran out or the call
+ *               itself was wrong); may be NULL if not wanted.
+ * @return ::HM_OK only when the signature is by someone `policy` believes and the model is exactly
+ *         what was signed. ::HM_REFUSED with a reason; ::HM_UNDECIDED when I/O failed.
+ *
+ * It does not say that the files are still the same afterwards: whoever can write to them can
+ * change them the moment this returns.
+ */
+HM_API HM_MUST_USE hm_status hm_verify(hm_model *model, const hm_policy *policy,
+                                       const hm_verify_options *options, hm_report **report,
+                                       hm_error **error);
+
+typedef struct hm_digest_options {
+    size_t size;
+    uint64_t flags; /**< HM_DIGEST_... */
+    const char *hash;
+    uint64_t shard_size;
+    const char *const *ignore;
+    size_t ignore_count;
+    unsigned jobs;
+    hm_progress_fn progress;
+    void *progress_context;
+} hm_digest_options;
+#define HM_DIGEST_OPTIONS_INIT {.size = sizeof(hm_digest_options)}
+#define HM_DIGEST_INCLUDE_GIT (UINT64_C(1) << 1)
+#define HM_DIGEST_FOLLOW_SYMLINKS (UINT64_C(1) << 2)
+#define HM_DIGEST_PATH_ORDER (UINT64_C(1) << 3) /**< Root digest in the order of path components,
+                                                     as model_signing has it; it differs where
+                                                     names hold bytes below '/'. */
+
+/** Digests a model as signing would: the model digest, the OMS root digest, every entry. */
+HM_API HM_MUST_USE hm_status hm_digest(hm_model *model, const hm_digest_options *options,
+                                       hm_report **report, hm_error **error);
+
+/** Says what a signature file says. Nothing of it is verified, and the report marks it so. */
+HM_API HM_MUST_USE hm_status hm_inspect(const char *signature, hm_report **report,
+                                        hm_error **error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

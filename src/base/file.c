@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/base.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { PATH_CHUNK = 3500 }; /* bytes of path given to the kernel at once; its limit is 4096 */
+
+void hm_fd_close(int *fd) {
+    if (*fd >= 0) {
+        int saved = errno;
+        close(*fd);
+        errno = saved;
+    }
+    *fd = -1;
+}
+
+/* ---- opening beneath a directory ---------------------------------------------------------------- */
+
+static int openat2_beneath(int dir, const char *path, int flags, bool follow) {
+    struct open_how how = {
+        .flags = (unsigned)(flags | O_CLOEXEC),
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | (follow ? 0 : RESOLVE_NO_SYMLINKS),
+    };
+    /* The kernel answers EAGAIN when a rename nearby keeps it from being sure; it asks to retry. */
+    for (int attempt = 0; attempt < 64; attempt++) {
+        long fd = syscall(SYS_openat2, dir, path, &how, sizeof(how));
+        if (fd >= 0 || (errno != EAGAIN && errno != EINTR)) {
+            return (int)fd;
+        }
+    }
+    return -1;
+}
+
+/* Without openat2 (old kernels, seccomp filters): one component at a time, following nothing. */
+static int open_by_component(int dir, const char *path, int flags) {
+    hm_auto_fd current = dup(dir);
+    while (current >= 0) {
+        size_t length = strcspn(path, "/");
+        hm_auto_free char *component = hm_strndup(path, length);
+        if (component == NULL) {
+            errno = ENOMEM;
+            return -1;
+        }
+        if (length == 0 || strcmp(component, "..") == 0) {
+            errno = EXDEV;
+            return -1;
+        }
+        bool last = path[length] == '\0';
+        int next = openat(current, component,
+                          (last ? flags : O_PATH | O_DIRECTORY) | O_NOFOLLOW | O_CLOEXEC);
+        if (last || next < 0) {
+            return next;
+        }
+        hm_fd_close(&current);
+        current = next;
+        path += length + 1;
+    }
+    return -1;
+}
+
+static int open_chunk(int dir, const char *path, int flags, bool follow) {
+    int fd = openat2_beneath(dir, path, flags, follow);
+    if (fd < 0 && (errno == ENOSYS || errno == EPERM) && !follow) {
+        return open_by_component(dir, path, flags);
+    }
+    return fd;
+}
+
+int hm_open_beneath(int dir, const char *path, int flags, bool follow) {
+    hm_auto_fd from = -1;
+    while (strlen(path) > PATH_CHUNK) {
+        size_t cut = PATH_CHUNK;
+        while (cut > 0 && path[cut] != '/') {
+            cut--;
+        }
+        hm_auto_free char *prefix = hm_strndup(path, cut);
+        if (cut == 0 || prefix == NULL) {
+            errno = cut == 0 ? ENAMETOOLONG : ENOMEM;
+            return -1;
+        }
+        int next = open_chunk(from >= 0 ? from : dir, prefix, O_PATH | O_DIRECTORY, follow);
+        if (next < 0) {
+            return -1;
+        }
+        hm_fd_close(&from);
+        from = next;
+        path += cut + 1;
+    }
+    return open_chunk(from >= 0 ? from : dir, path, flags, follow);
+}
+
+/* ---- reading -------------------------------------------------------------------------------- */
+
+hm_status hm_read_fd(int fd, const char *what, size_t limit, hm_buf *buf, hm_error **error) {
+    enum { STEP = 64 * 1024 };
+    struct stat st;
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size > limit) {
+        return hm_fail(error, HM_REFUSED, HM_REASON_MALFORMED,
+                       "%s is larger than the %zu bytes that such a file may have", what, limit);
+    }
+    for (;;) {
+        size_t before = buf->length;
+        uint8_t *place = hm_buf_extend(buf, STEP);
+        if (place == NULL) {
+            return hm_fail_memory(error);
+        }
+        ssize_t got = read(fd, place, STEP);
+        buf->length = before + (got > 0 ? (size_t)got : 0);
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got < 0) {
+            return hm_fail_errno(error, errno, "cannot read %s", what);
+        }
+        if (buf->length > limit) {
+            return hm_fail(error, HM_REFUSED, HM_REASON_MALFORMED,
+                           "%s is larger than the %zu bytes that such a file may have", what,
+                           limit);
+        }
+        if (got == 0) {
+            return hm_buf_check(buf, error);
+        }
+    }
+}
+
+hm_status hm_read_file(const char *path, size_t limit, hm_buf *buf, hm_error **error) {
+    hm_auto_fd fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0) {
+        return hm_fail_errno(error, errno, "cannot open %s", path);
+    }
+    struct stat st;
+    if (fstat(fd, &st) != 0) {
+        return hm_fail_errno(error, errno, "cannot read %s", path);
+    }
+    if (!S_ISREG(st.st_mode)) {
+        return hm_fail(error, HM_UNDECIDED, HM_REASON_NONE, "%s is not a regular file", path);
+    }
+    return hm_read_fd(fd, path, limit, buf, error);
+}
+
+/* ---- writing -------------------------------------------------------------------------------- */
+
+typedef struct placement {
+    int dir;
+    char *name;  /* the file's */
+    char *aside; /* the name it has before it gets its own, when it needs one */
+} placement;
+
+static void placement_free(placement *place) {
+    hm_fd_close(&place->dir);
+    free(place->name);
+    free(place->aside);
+}
+
+/* FNV-1a. The same file always gets the same name aside, so that a later writer can clear it. */
+static uint64_t name_hash(const char *name) {
+    uint64_t hash = 0xcbf29ce484222325;
+    for (; *name != '\0'; name++) {
+        hash = (hash ^ (uint8_t)*name) * 0x100000001b3;
+    }
+    return hash;
+}
+
+static hm_status placement_open(const char *path, placement *place, hm_error **error) {
+    const char *slash = strrchr(path, '/');
+    size_t length = slash != NULL ? (size_t)(slash - path) : 0;
+    hm_auto_free char *dir =
+        slash == NULL ? hm_strdup(".") : hm_strndup(path, length > 0 ? length : 1);
+    place->name = hm_strdup(slash != NULL ? slash + 1 : path);
+    if (dir == NULL || place->name == NULL) {
+        return hm_fail_memory(error);
+    }
+    place->aside = hm_textf(".hallmark-%016llx", (unsigned long long)name_hash(place->name));
+    if (place->aside == NULL) {
+        return hm_fail_memory(error);
+    }
+    if (place->name[0] == '\0') {
+        return hm_fail(error, HM_USAGE, HM_REASON_NONE, "%s is not the name of a file", path);
+    }
+    place->dir = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return place->dir >= 0 ? HM_OK
+                           : hm_fail_errno(error, errno, "cannot write to the directory %s", dir);
+}
+
+/*
+ * One writer at a time per directory. Where locks are not to be had (some network mounts) two
+ * writers of one file may hinder each other, but never mix their bytes.
+ */
+static void placement_lock(const placement *place) {
+    while (flock(place->dir, LOCK_EX) != 0 && errno == EINTR) {
+    }
+    (void)unlinkat(place->dir, place->aside, 0);
+}
+
+static bool write_all(int fd, hm_bytes content) {
+    while (content.length > 0) {
+        ssize_t done = write(fd, content.data, content.length);
+        if (done < 0 && errno == EINTR) {
+            continue;
+        }
+        if (done <= 0) {
+            errno = done == 0 ? EIO : errno;
+            return false;
+        }
+        content.data += done;
+        content.length -= (size_t)done;
+    }
+    return true;
+}
+
+/* Names an O_TMPFILE. It goes through /proc since AT_EMPTY_PATH needs a capability. */
+static int link_unnamed(int fd, int dir, const char *name) {
+    hm_auto_free char *source = hm_textf("/proc/self/fd/%d", fd);
+    if (source == NULL) {
+        errno = ENOMEM;
+        return -1;
+    }
+    return linkat(AT_FDCWD, source, dir, name, AT_SYMLINK_FOLLOW);
+}
+
+/* Gives a complete file that stands aside its name; takes the name aside away if that fails. */
+static bool name_from_aside(const placement *place, hm_write_rule rule) {
+    int done = rule == HM_WRITE_REPLACE
+                   ? renameat(place->dir, place->aside, place->dir, place->name)
+                   : linkat(place->dir, place->aside, place->dir, place->name, 0);
+    int saved = errno;
+    if (done != 0 || rule == HM_WRITE_NEW) {
+        (void)unlinkat(place->dir, place->aside, 0);
+    }
+    errno = saved;
+    return done == 0;
+}
+
+/* Writes through a file without a name. False with errno ENOTSUP when that is not to be had. */
+static bool write_unnamed(const placement *place, hm_bytes content, mode_t mode,
+                          hm_write_rule rule) {
+    hm_auto_fd fd = openat(place->dir, ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, mode);
+    if (fd < 0) {
+        errno = errno == EISDIR || errno == EOPNOTSUPP || errno == ENOENT ? ENOTSUP : errno;
+        return false;
+    }
+    if (!write_all(fd, content) || fsync(fd) != 0) {
+        return false;
+    }
+    if (link_unnamed(fd, place->dir, place->name) == 0) {
+        return true;
+    }
+    if (errno == ENOENT) { /* no /proc */
+        errno = ENOTSUP;
+        return false;
+    }
+    if (errno != EEXIST || rule == HM_WRITE_NEW ||
+        link_unnamed(fd, place->dir, place->aside) != 0) {
+        return false;
+    }
+    return name_from_aside(place, rule);
+}
+
+static bool write_aside(const placement *place, hm_bytes content, mode_t mode,
+                        hm_write_rule rule) {
+    hm_auto_fd fd =
+        openat(place->dir, place->aside, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, mode);
+    if (fd < 0) {
+        return false;
+    }
+    if (!write_all(fd, content) || fsync(fd) != 0) {
+        int saved = errno;
+        (void)unlinkat(place->dir, place->aside, 0);
+        errno = saved;
+        return false;
+    }
+    return name_from_aside(place, rule);
+}
+
+static bool write_placed(const placement *place, hm_bytes content, mode_t mode,
+                         hm_write_rule rule) {
+    if (write_unnamed(place, content, mode, rule)) {
+        return fsync(place->dir) == 0;
+    }
+    return errno == ENOTSUP && write_aside(place, content, mode, rule) && fsync(place->dir) == 0;
+}
+
+hm_status hm_write_file(const char *path, hm_bytes content, mode_t mode, hm_write_rule rule,
+                        hm_error **error) {
+    HM_CLEANUP(placement_free) placement place = {.dir = -1};
+    hm_status status = placement_open(path, &place, error);
+    if (status != HM_OK) {
+        return status;
+    }
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    placement_lock(&place);
+    bool written = write_placed(&place, content, mode, rule);
+    int cause = errno;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (written) {
+        return HM_OK;
+    }
+    if (cause == EEXIST) {
+        status = hm_fail(error, HM_USAGE, HM_REASON_NONE, "%s exists and is not written over",
+                         path);
+        hm_error_add_hint(error, "choose another name, or move the file away first");
+        return status;
+    }
+    return hm_fail_errno(error, cause, "cannot write %s", path);
+}
+
+void hm_write_file_recover(const char *path) {
+    HM_CLEANUP(placement_free) placement place = {.dir = -1};
+    if (placement_open(path, &place, NULL) == HM_OK) {
+        placement_lock(&place);
+    }
+}

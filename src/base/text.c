@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/base.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/*
+ * Length of the well-formed UTF-8 sequence at `p` (RFC 3629, section 4: no overlong forms, no
+ * surrogates, nothing above U+10FFFF), and its code point; 0 when there is none.
+ */
+static size_t utf8_sequence(const uint8_t *p, size_t left, uint32_t *code) {
+    if (p[0] < 0x80) {
+        *code = p[0];
+        return 1;
+    }
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    size_t length = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
+    if (p[0] < 0xc2 || p[0] > 0xf4 || left < length) {
+        return 0;
+    }
+    uint32_t value = p[0] & (0x7fU >> length);
+    for (size_t i = 1; i < length; i++) {
+        if ((p[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+        value = value << 6 | (p[i] & 0x3fU);
+    }
+    if (value < least[length] || value > 0x10ffff || (value >= 0xd800 && value <= 0xdfff)) {
+        return 0;
+    }
+    *code = value;
+    return length;
+}
+
+bool hm_utf8_valid(hm_bytes text) {
+    size_t i = 0;
+    while (i < text.length) {
+        uint32_t code;
+        size_t length = utf8_sequence(text.data + i, text.length - i, &code);
+        if (length == 0) {
+            return false;
+        }
+        i += length;
+    }
+    return true;
+}
+
+/* What could move a cursor, hide text or turn its direction. */
+static bool steers_terminal(uint32_t code) {
+    return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x061c ||
+           (code >= 0x200b && code <= 0x200f) || (code >= 0x2028 && code <= 0x202e) ||
+           (code >= 0x2060 && code <= 0x206f) || code == 0xfeff;
+}
+
+static void add_escape(hm_buf *buf, uint32_t code) {
+    switch (code) {
+    case '\n': hm_buf_add_text(buf, "\\n"); break;
+    case '\r': hm_buf_add_text(buf, "\\r"); break;
+    case '\t': hm_buf_add_text(buf, "\\t"); break;
+    default:
+        if (code < 0x80) {
+            hm_buf_add_format(buf, "\\x%02x", code);
+        } else {
+            hm_buf_add_format(buf, "\\u%04x", code);
+        }
+    }
+}
+
+void hm_buf_add_printable(hm_buf *buf, hm_bytes text) {
+    size_t i = 0;
+    while (i < text.length) {
+        uint32_t code;
+        size_t length = utf8_sequence(text.data + i, text.length - i, &code);
+        if (length == 0) {
+            hm_buf_add_format(buf, "\\x%02x", text.data[i]);
+            length = 1;
+        } else if (code == '\\') {
+            hm_buf_add_text(buf, "\\\\");
+        } else if (steers_terminal(code)) {
+            add_escape(buf, code);
+        } else {
+            hm_buf_add(buf, text.data + i, length);
+        }
+        i += length;
+    }
+}
+
+int64_t hm_time_now(void) {
+    const char *set = secure_getenv("HALLMARK_TIME");
+    if (set != NULL) {
+        char *end;
+        long long value = strtoll(set, &end, 10);
+        return *set != '\0' && *end == '\0' && value >= 0 ? (int64_t)value : -1;
+    }
+    struct timespec now;
+    if (clock_gettime(CLOCK_REALTIME, &now) != 0 || now.tv_sec < 0) {
+        return -1;
+    }
+    return (int64_t)now.tv_sec;
+}
+
+void hm_buf_add_time(hm_buf *buf, int64_t time) {
+    time_t seconds = (time_t)time;
+    struct tm parts;
+    if (gmtime_r(&seconds, &parts) == NULL) {
+        hm_buf_add_text(buf, "unknown time");
+        return;
+    }
+    hm_buf_add_format(buf, "%04d-%02d-%02dT%02d:%02d:%02dZ", parts.tm_year + 1900,
+                      parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec);
+}
+
+char *hm_path_base(const char *path) {
+    size_t end = strlen(path);
+    while (end > 0 && path[end - 1] == '/') {
+        end--;
+    }
+    size_t start = end;
+    while (start > 0 && path[start - 1] != '/') {
+        start--;
+    }
+    return hm_strndup(path + start, end - start);
+}
