@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a tree to a manifest, by way of the digest engine. */
+#include "model/model.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct range_list {
+    hm_range *list;
+    size_t count, capacity;
+} range_list;
+
+static void range_list_free(range_list *ranges) {
+    free(ranges->list);
+}
+
+static bool readable(const hm_entry *entry) {
+    return entry->kind == HM_ENTRY_FILE || entry->kind == HM_ENTRY_LINKED_FILE;
+}
+
+uint64_t hm_shard_count(uint64_t size, uint64_t shard_size) {
+    return size / shard_size + (size % shard_size != 0);
+}
+
+static hm_status check_range_limit(const hm_tree *tree, const bool *wanted,
+                                   const hm_measure_options *options, hm_error **error) {
+    uint64_t total = 0;
+    for (size_t i = 0; i < tree->count && options->method == HM_METHOD_SHARDS; i++) {
+        if (readable(&tree->entries[i]) && (wanted == NULL || wanted[i])) {
+            total += hm_shard_count(tree->entries[i].size, options->shard_size);
+        }
+        if (total > HM_RANGE_LIMIT) {
+            return hm_fail(error, HM_USAGE, HM_REASON_NONE,
+                           "shards of %" PRIu64 " bytes cut the model into more than %zu pieces",
+                           options->shard_size, HM_RANGE_LIMIT);
+        }
+    }
+    return HM_OK;
+}
+
+static bool add_range(range_list *ranges, size_t file, uint64_t offset, uint64_t length,
+                      const uint8_t *expected) {
+    if (!hm_grow(&ranges->list, ranges->count, &ranges->capacity, sizeof(hm_range))) {
+        return false;
+    }
+    ranges->list[ranges->count++] = (hm_range){
+        .file = file, .offset = offset, .length = length, .expected = expected};
+    return true;
+}
+
+static const uint8_t *promised_digest(const hm_manifest *promised, const char *name,
+                                      uint64_t start) {
+    const hm_item *item = promised != NULL ? hm_manifest_find(promised, name, start) : NULL;
+    return item != NULL ? item->digest : NULL;
+}
+
+/* A file's ranges: one with the files method or when it is empty, else one per shard. */
+static bool add_file(range_list *ranges, size_t file, const hm_entry *entry,
+                     const hm_measure_options *options) {
+    uint64_t step = options->method == HM_METHOD_SHARDS ? options->shard_size : entry->size;
+    uint64_t offset = 0;
+    do {
+        uint64_t left = entry->size - offset;
+        uint64_t length = left < step ? left : step;
+        if (!add_range(ranges, file, offset, length,
+                       promised_digest(options->promised, entry->name, offset))) {
+            return false;
+        }
+        offset += length;
+    } while (offset < entry->size);
+    return true;
+}
+
+/* The worst that befell one of its ranges is what befell the file. */
+static void judge_files(const range_list *ranges, hm_file_state *states) {
+    for (size_t i = 0; i < ranges->count; i++) {
+        const hm_range *range = &ranges->list[i];
+        bool first = i == 0 || ranges->list[i - 1].file != range->file;
+        if (first) {
+            states[range->file] = HM_FILE_READ;
+        }
+        if (range->state == HM_RANGE_CHANGED) {
+            states[range->file] = HM_FILE_CHANGED;
+        } else if (range->state != HM_RANGE_DONE && states[range->file] == HM_FILE_READ) {
+            states[range->file] = HM_FILE_UNREAD;
+        }
+    }
+}
+
+/* Digests that were reached are worth telling of, even where reading stopped before the end. */
+static hm_status add_items(const hm_tree *tree, const range_list *ranges,
+                           const hm_file_state *states, hm_manifest *manifest,
+                           hm_error **error) {
+    hm_status status = HM_OK;
+    for (size_t i = 0; i < ranges->count && status == HM_OK; i++) {
+        const hm_range *range = &ranges->list[i];
+        if (range->state == HM_RANGE_DONE && states[range->file] != HM_FILE_CHANGED) {
+            const char *name = tree->entries[range->file].name;
+            status = hm_manifest_add(manifest, name, strlen(name), range->offset,
+                                     range->offset + range->length, range->digest, error);
+        }
+    }
+    return status;
+}
+
+hm_status hm_manifest_measure(hm_tree *tree, const bool *wanted, const hm_measure_options *options,
+                              hm_manifest *manifest, hm_file_state *states, hm_error **error) {
+    HM_CLEANUP(range_list_free) range_list ranges = {0};
+    *manifest = (hm_manifest){.method = options->method, .hash = options->hash};
+    manifest->shard_size = options->method == HM_METHOD_SHARDS ? options->shard_size : 0;
+    hm_status status = check_range_limit(tree, wanted, options, error);
+    if (status != HM_OK) {
+        return status;
+    }
+    for (size_t i = 0; i < tree->count; i++) {
+        states[i] = HM_FILE_UNREAD;
+        const hm_entry *entry = &tree->entries[i];
+        if (readable(entry) && (wanted == NULL || wanted[i]) &&
+            !add_file(&ranges, i, entry, options)) {
+            return hm_fail_memory(error);
+        }
+    }
+    hm_digest_job job = {
+        .hash = options->hash,
+        .source = hm_tree_source(tree),
+        .ranges = ranges.list,
+        .range_count = ranges.count,
+        .jobs = options->jobs,
+        .stop_on_change = options->stop_on_change,
+        .progress = options->progress,
+        .progress_context = options->progress_context,
+    };
+    status = hm_digest_run(&job, error);
+    judge_files(&ranges, states);
+    return status == HM_OK ? add_items(tree, &ranges, states, manifest, error) : status;
+}
