@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Policies: whom to believe, and on what conditions. */
+#include "trust/trust.h"
+
+#include <string.h>
+
+#include <openssl/err.h>
+
+hm_status hm_policy_new(hm_policy **policy, hm_error **error) {
+    if (policy == NULL) {
+        return hm_fail(error, HM_USAGE, HM_REASON_NONE, "hm_policy_new: an argument is missing");
+    }
+    hm_policy *made = hm_alloc(1, sizeof *made);
+    if (made == NULL) {
+        return hm_fail_memory(error);
+    }
+    *policy = made;
+    return HM_OK;
+}
+
+void hm_policy_free(hm_policy **policy) {
+    if (policy == NULL || *policy == NULL) {
+        return;
+    }
+    hm_policy *ended = *policy;
+    for (size_t i = 0; i < ended->key_count; i++) {
+        hm_pubkey_free(&ended->keys[i]);
+    }
+    for (size_t i = 0; i < ended->identity_count; i++) {
+        hm_auto_free_(&ended->identities[i].value);
+    }
+    hm_auto_free_(&ended->keys);
+    hm_auto_free_(&ended->identities);
+    hm_x509_stack_free(&ended->roots);
+    hm_auto_free_(policy);
+    *policy = NULL;
+}
+
+static hm_status check_call(const hm_policy *policy, const void *value, const char *function,
+                            hm_error **error) {
+    if (policy == NULL || value == NULL) {
+        return hm_fail(error, HM_USAGE, HM_REASON_NONE, "%s: an argument is missing", function);
+    }
+    return HM_OK;
+}
+
+static bool has_key(const hm_policy *policy, const hm_pubkey *key) {
+    for (size_t i = 0; i < policy->key_count; i++) {
+        if (strcmp(policy->keys[i]->fingerprint, key->fingerprint) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+hm_status hm_policy_add_key(hm_policy *policy, const char *path, hm_error **error) {
+    HM_CLEANUP(hm_pubkey_free) hm_pubkey *key = NULL;
+    hm_auto_buf file = {.data = NULL};
+    hm_status status = check_call(policy, path, "hm_policy_add_key", error);
+    if (status == HM_OK) {
+        status = hm_key_file_read(path, HM_KEY_FILE_LIMIT, &file, error);
+    }
+    if (status == HM_OK) {
+        status = hm_pubkey_parse(hm_buf_view(&file), path, &key, error);
+    }
+    if (status != HM_OK || has_key(policy, key)) {
+        return status;
+    }
+    if (!hm_grow(&policy->keys, policy->key_count, &policy->key_capacity, sizeof(hm_pubkey *))) {
+        return hm_fail_memory(error);
+    }
+    policy->keys[policy->key_count++] = key;
+    key = NULL;
+    return HM_OK;
+}
+
+hm_status hm_policy_add_root(hm_policy *policy, const char *path, hm_error **error) {
+    hm_auto_x509_stack list = NULL;
+    hm_auto_buf file = {.data = NULL};
+    hm_status status = check_call(policy, path, "hm_policy_add_root", error);
+    if (status == HM_OK) {
+        status = hm_key_file_read(path, HM_CERTIFICATE_FILE_LIMIT, &file, error);
+    }
+    if (status == HM_OK) {
+        status = hm_certificates_parse(hm_buf_view(&file), path, &list, error);
+    }
+    if (status != HM_OK) {
+        return status;
+    }
+    if (policy->roots == NULL) {
+        policy->roots = sk_X509_new_null();
+    }
+    /* All of the file or nothing: room is made before the first one moves. */
+    if (policy->roots == NULL || sk_X509_reserve(policy->roots, sk_X509_num(list)) != 1) {
+        ERR_clear_error();
+        return hm_fail_memory(error);
+    }
+    while (sk_X509_num(list) > 0) {
+        (void)sk_X509_push(policy->roots, sk_X509_shift(list));
+    }
+    return HM_OK;
+}
+
+/* ---- identities ----------------------------------------------------------------------------- */
+
+/* "AB:CD:..." or "abcd..." to the spelling that is compared; NULL when it is neither. */
+static char *normal_fingerprint(const char *value) {
+    hm_auto_buf hex = {.data = NULL};
+    uint8_t digest[HM_FINGERPRINT_SIZE];
+    for (const char *c = value; *c != '\0'; c++) {
+        if (*c != ':') {
+            hm_buf_add_byte(&hex, (uint8_t)(*c >= 'A' && *c <= 'F' ? *c - 'A' + 'a' : *c));
+        }
+    }
+    return hm_unhex(hm_buf_view(&hex), digest, sizeof digest) ? hm_buf_steal_text(&hex) : NULL;
+}
+
+static hm_status normalise(hm_identity_kind kind, const char *value, char **normal,
+                           hm_error **error) {
+    switch (kind) {
+    case HM_IDENTITY_SUBJECT:
+    case HM_IDENTITY_SAN:
+        *normal = hm_strdup(value);
+        return *normal != NULL ? HM_OK : hm_fail_memory(error);
+    case HM_IDENTITY_FINGERPRINT:
+        *normal = normal_fingerprint(value);
+        return *normal != NULL ? HM_OK
+                               : hm_fail(error, HM_USAGE, HM_REASON_NONE,
+                                         "\"%s\" is not a SHA-256 fingerprint in hex", value);
+    }
+    return hm_fail(error, HM_USAGE, HM_REASON_NONE, "identities of kind %d are not known",
+                   (int)kind);
+}
+
+hm_status hm_policy_require_identity(hm_policy *policy, hm_identity_kind kind, const char *value,
+                                     hm_error **error) {
+    hm_auto_free char *normal = NULL;
+    hm_status status = check_call(policy, value, "hm_policy_require_identity", error);
+    if (status == HM_OK && value[0] == '\0') {
+        status = hm_fail(error, HM_USAGE, HM_REASON_NONE, "an identity cannot be empty");
+    }
+    if (status == HM_OK) {
+        status = normalise(kind, value, &normal, error);
+    }
+    if (status != HM_OK) {
+        return status;
+    }
+    if (!hm_grow(&policy->identities, policy->identity_count, &policy->identity_capacity,
+                 sizeof *policy->identities)) {
+        return hm_fail_memory(error);
+    }
+    policy->identities[policy->identity_count++] =
+        (struct hm_identity){.kind = kind, .value = normal};
+    normal = NULL;
+    return HM_OK;
+}
+
+/* ---- conditions ----------------------------------------------------------------------------- */
+
+hm_status hm_policy_require_format(hm_policy *policy, const char *format, hm_error **error) {
+    hm_status status = check_call(policy, format, "hm_policy_require_format", error);
+    if (status != HM_OK) {
+        return status;
+    }
+    const hm_format *found = hm_format_find(format);
+    if (found == NULL) {
+        (void)hm_fail(error, HM_USAGE, HM_REASON_NONE, "\"%s\" is not a signature format", format);
+        hm_error_add_hint(error, "formats are %s", hm_format_names());
+        return HM_USAGE;
+    }
+    policy->format = found;
+    return HM_OK;
+}
+
+hm_status hm_policy_allow(hm_policy *policy, uint64_t flags, hm_error **error) {
+    if (policy == NULL || (flags & ~HM_ALLOW_ALL_FLAGS) != 0) {
+        return hm_fail(error, HM_USAGE, HM_REASON_NONE, "hm_policy_allow: %s",
+                       policy == NULL ? "an argument is missing" : "a flag has no meaning here");
+    }
+    policy->allow = flags;
+    return HM_OK;
+}
+
+hm_status hm_policy_set_time(hm_policy *policy, int64_t time, hm_error **error) {
+    if (policy == NULL || time < 0) {
+        return hm_fail(error, HM_USAGE, HM_REASON_NONE, "hm_policy_set_time: %s",
+                       policy == NULL ? "an argument is missing" : "the time lies before 1970");
+    }
+    policy->time = time;
+    policy->time_set = true;
+    return HM_OK;
+}
