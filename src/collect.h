@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a model to the manifest that a signature of it would hold; for signing and digesting. */
+#ifndef HM_COLLECT_H
+#define HM_COLLECT_H
+
+#include "model/model.h"
+
+typedef struct hm_collect_options {
+    hm_measure_options measure;
+    bool include_git;
+    bool follow;
+    const char *const *ignore; /* the caller's paths */
+    size_t ignore_count;
+    const char *signature;     /* left out when it lies inside the model; NULL: none */
+} hm_collect_options;
+
+typedef struct hm_collection {
+    hm_ignore ignore;
+    hm_tree tree;
+    hm_manifest manifest;
+} hm_collection;
+
+/*
+ * Everything in the model must be something that can be signed; otherwise ::HM_REFUSED, since what
+ * is passed over in silence is not what the signer meant.
+ */
+HM_MUST_USE hm_status hm_collect(const hm_model *model, const hm_collect_options *options,
+                                 hm_collection *collection, hm_error **error);
+void hm_collection_free(hm_collection *collection);
+
+/* The hash and shard size that a caller asked for, checked. */
+HM_MUST_USE hm_status hm_collect_method(const char *hash, uint64_t shard_size,
+                                        hm_measure_options *measure, hm_error **error);
+
+/* Adds the caller's ignore paths; ::HM_USAGE when one is not a path inside the model. */
+HM_MUST_USE hm_status hm_collect_ignore(const char *const *paths, size_t count, hm_ignore *ignore,
+                                        hm_error **error);
+
+#endif

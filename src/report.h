@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The report's inside, for the verbs that fill it and the two forms it is given out in. */
+#ifndef HM_REPORT_H
+#define HM_REPORT_H
+
+#include "base/base.h"
+#include "format/format.h"
+#include "model/model.h"
+#include "trust/trust.h"
+
+typedef enum hm_operation {
+    HM_OPERATION_SIGN,
+    HM_OPERATION_VERIFY,
+    HM_OPERATION_DIGEST,
+    HM_OPERATION_INSPECT,
+} hm_operation;
+
+typedef struct hm_finding {
+    hm_reason reason;
+    char *name;
+    char *expected; /* hex digest, or NULL */
+    char *actual;   /* hex digest, or NULL */
+    char *detail;   /* for people, or NULL */
+} hm_finding;
+
+typedef struct hm_path_note {
+    char *path;
+    char *note;
+} hm_path_note;
+
+typedef struct hm_path_notes {
+    hm_path_note *list;
+    size_t count, capacity;
+} hm_path_notes;
+
+struct hm_report {
+    hm_operation operation;
+    hm_status status; /* ::HM_UNDECIDED until the verb's last line */
+    hm_reason reason;
+    char *message;
+    char *hint;
+    char *model_path;
+    char *signature_path;
+    const hm_format *format; /* NULL: not known */
+    int64_t time;
+    /* What was verified, signed or digested; of an inspection, what the file says. */
+    hm_manifest manifest;
+    size_t file_count;
+    uint64_t byte_count;
+    char root_digest[65];  /* in hex; "" when not computed */
+    char model_digest[65]; /* likewise */
+    hm_signer_identity signer;
+    bool has_signer;
+    hm_finding *findings;
+    size_t finding_count, finding_capacity;
+    hm_path_notes ignored;  /* path, and by whose wish */
+    hm_path_notes unsigned_paths; /* let through by HM_VERIFY_IGNORE_UNSIGNED, or not covered */
+    hm_statements stated;   /* signed, but the signer's own words */
+    hm_statements claimed;  /* covered by no signature */
+    char **warnings;
+    size_t warning_count, warning_capacity;
+};
+
+HM_MUST_USE hm_status hm_report_new(hm_operation operation, const char *model_path,
+                                    hm_report **report, hm_error **error);
+HM_MUST_USE hm_status hm_report_add_finding(hm_report *report, hm_finding finding,
+                                            hm_error **error);
+HM_MUST_USE hm_status hm_report_add_path(hm_path_notes *notes, const char *path, const char *note,
+                                         hm_error **error);
+HM_MUST_USE hm_status hm_report_add_warning(hm_report *report, hm_error **error,
+                                            const char *format, ...) HM_PRINTF(3, 4);
+HM_MUST_USE hm_status hm_report_add_holes(hm_report *report, const hm_tree *tree,
+                                          hm_error **error);
+/* Counts the manifest's files, however many shards each has, and the bytes that it states. */
+void hm_report_count(hm_report *report);
+/* Takes the manifest over, with the digests computed from it, and counts. */
+HM_MUST_USE hm_status hm_report_take_manifest(hm_report *report, hm_manifest *manifest,
+                                              hm_oms_order order, hm_error **error);
+/*
+ * Ends a verb: the report gets the status and, of a failure, the error's words; then it is handed
+ * over or freed. Returns the status.
+ */
+hm_status hm_report_finish(hm_report **made, hm_status status, hm_error **error,
+                           hm_report **report);
+
+/* The words of JSON and text for an outcome, such as "verified" or "refused". */
+const char *hm_report_outcome(const hm_report *report);
+
+#endif
