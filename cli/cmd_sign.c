@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct arguments {
+    const char *key;
+    cli_passphrase passphrase;
+    const char *cert;
+    cli_texts chain;
+    const char *format;
+    const char *signature;
+    const char *hash;
+    bool files;
+    bool shards;
+    cli_number shard_size;
+    cli_texts ignore;
+    bool include_git;
+    bool follow_symlinks;
+    bool name_dot;
+    const char *signer_id;
+    cli_number key_version;
+    const char *metadata;
+    cli_number jobs;
+    bool list;
+    bool json;
+    bool no_progress;
+} arguments;
+
+static const cli_option options[] = {
+    CLI_OPTION(arguments, key, CLI_TEXT, "key", "KEY", "The private key: a PEM file. Required."),
+    CLI_OPTION(arguments, passphrase.file, CLI_TEXT, "passphrase-file", "FILE",
+               "Take the key's passphrase from the first line of FILE, instead of asking for it."),
+    CLI_OPTION(arguments, passphrase.fd, CLI_NUMBER, "passphrase-fd", "N",
+               "The same, from the open descriptor N."),
+    CLI_OPTION(arguments, cert, CLI_TEXT, "cert", "FILE",
+               "The key's certificate (PEM): verifiers then trust a root instead of the key. oms "
+               "only."),
+    CLI_OPTION(arguments, chain, CLI_TEXTS, "chain", "FILE",
+               "Certificates that lead from --cert towards a root. May be given again."),
+    CLI_OPTION(arguments, format, CLI_TEXT, "format", "FORMAT",
+               "oms (OpenSSF Model Signing, the default), sig-json or manifest-json."),
+    CLI_OPTION(arguments, signature, CLI_TEXT, "signature", "FILE",
+               "Where to write. Default: MODEL/model.sig for a directory, MODEL.sig for a file; "
+               "with manifest-json the file's name with its last suffix replaced by "
+               ".manifest.json."),
+    CLI_OPTION(arguments, hash, CLI_TEXT, "hash", "HASH",
+               "sha256 (the default), blake2b or blake3. oms only."),
+    CLI_OPTION(arguments, files, CLI_FLAG, "files", NULL,
+               "One digest per file. This is the default."),
+    CLI_OPTION(arguments, shards, CLI_FLAG, "shards", NULL,
+               "One digest per shard of 1,000,000,000 bytes, so that one file is read by many "
+               "threads. oms only."),
+    CLI_OPTION(arguments, shard_size, CLI_SIZE, "shard-size", "BYTES",
+               "Shards of another size; K, M and G stand for powers of 1024. oms only."),
+    CLI_OPTION(arguments, ignore, CLI_TEXTS, "ignore", "PATH",
+               "Leave out a file or directory, named relative to the model. May be given again. "
+               "oms only."),
+    CLI_OPTION(arguments, include_git, CLI_FLAG, "include-git", NULL,
+               "Sign .git, .gitignore, .gitattributes and .github too. oms only."),
+    CLI_OPTION(arguments, follow_symlinks, CLI_FLAG, "follow-symlinks", NULL,
+               "Sign what symbolic links to files inside the model lead to. oms only."),
+    CLI_OPTION(arguments, name_dot, CLI_FLAG, "name-dot", NULL,
+               "Sign a single file under the name '.', as the model_signing tool needs it; its "
+               "own name is then not signed. oms only."),
+    CLI_OPTION(arguments, signer_id, CLI_TEXT, "signer-id", "ID",
+               "Who claims to sign; sig-json and manifest-json only."),
+    CLI_OPTION(arguments, key_version, CLI_NUMBER, "key-version", "N",
+               "Record the version of the key; manifest-json only."),
+    CLI_OPTION(arguments, metadata, CLI_TEXT, "metadata", "FILE.json",
+               "The training metadata, which sig-json signs and needs."),
+    CLI_OPTION(arguments, jobs, CLI_NUMBER, "jobs", "N",
+               "Threads to use. Default: as many as the process may."),
+    CLI_OPTION(arguments, list, CLI_FLAG, "list", NULL, "Name every file that was signed."),
+    CLI_OPTION(arguments, json, CLI_FLAG, "json", NULL, "Print the report as JSON."),
+    CLI_OPTION(arguments, no_progress, CLI_FLAG, "no-progress", NULL,
+               "Show no progress, not even on a terminal."),
+    {0},
+};
+
+static int check(const cli_command *command, const arguments *given, const cli_texts *models) {
+    if (models->count == 0) {
+        return cli_usage(command, "name a model: a file or a directory");
+    }
+    if (given->key == NULL) {
+        return cli_usage(command, "--key is missing; 'hallmark key generate' makes one");
+    }
+    if (given->files + given->shards + given->shard_size.given > 1) {
+        return cli_usage(command, "only one of --files, --shards and --shard-size can be given");
+    }
+    if (given->shard_size.given && given->shard_size.value == 0) {
+        return cli_usage(command, "--shard-size must be at least 1");
+    }
+    if (given->key_version.given && given->key_version.value == 0) {
+        return cli_usage(command, "--key-version must be at least 1");
+    }
+    if (given->chain.count > 0 && given->cert == NULL) {
+        return cli_usage(command, "--chain needs --cert");
+    }
+    if (given->jobs.value > 4096) {
+        return cli_usage(command, "--jobs must be at most 4096");
+    }
+    return HM_OK;
+}
+
+static hm_status open_signer(arguments *given, hm_signer **signer, hm_error **error) {
+    hm_signer_options how = HM_SIGNER_OPTIONS_INIT;
+    how.passphrase = cli_ask_passphrase;
+    how.passphrase_context = &given->passphrase;
+    hm_process_harden();
+    hm_status status = hm_signer_open(given->key, &how, signer, error);
+    if (status == HM_OK && given->cert != NULL) {
+        status = hm_signer_set_certificates(*signer, given->cert, given->chain.list,
+                                            given->chain.count, error);
+    }
+    return status;
+}
+
+static void fill(const arguments *given, const char *metadata, cli_progress *progress,
+                 hm_sign_options *how) {
+    how->flags = (given->include_git ? HM_SIGN_INCLUDE_GIT : 0) |
+                 (given->follow_symlinks ? HM_SIGN_FOLLOW_SYMLINKS : 0) |
+                 (given->name_dot ? HM_SIGN_NAME_DOT : 0);
+    how->signature = given->signature;
+    how->format = given->format;
+    how->hash = given->hash;
+    how->shard_size = given->shards ? HM_SHARD_SIZE_DEFAULT : given->shard_size.value;
+    how->ignore = given->ignore.list;
+    how->ignore_count = given->ignore.count;
+    how->signer_id = given->signer_id;
+    how->key_version = given->key_version.value;
+    how->metadata = metadata;
+    how->jobs = (unsigned)given->jobs.value;
+    how->progress = cli_progress_show;
+    how->progress_context = progress;
+}
+
+static int sign(arguments *given, const cli_texts *operands, const char *metadata) {
+    hm_error *error = NULL;
+    hm_report *report = NULL;
+    hm_signer *signer = NULL;
+    cli_progress progress;
+    hm_sign_options how = HM_SIGN_OPTIONS_INIT;
+    hm_model **models = calloc(operands->count, sizeof(hm_model *));
+    hm_status status = models != NULL ? HM_OK : HM_UNDECIDED;
+    for (size_t i = 0; i < operands->count && status == HM_OK; i++) {
+        status = hm_model_open(operands->list[i], &models[i], &error);
+    }
+    if (status == HM_OK) {
+        status = open_signer(given, &signer, &error);
+    }
+    cli_progress_start(&progress, given->no_progress);
+    if (status == HM_OK) {
+        fill(given, metadata, &progress, &how);
+        status = hm_sign(models, operands->count, signer, &how, &report, &error);
+    }
+    cli_progress_end(&progress);
+    hm_signer_close(&signer);
+    for (size_t i = 0; models != NULL && i < operands->count; i++) {
+        hm_model_close(&models[i]);
+    }
+    free(models);
+    return cli_finish("sign", operands->list[0], status, &report, &error, given->json,
+                      given->list);
+}
+
+static int run(const cli_command *command, int argc, char **argv) {
+    arguments given = {0};
+    cli_texts operands = {0};
+    cli_parsed parsed = cli_parse(command, argc, argv, &given, &operands);
+    int code = parsed == CLI_DONE ? HM_OK : HM_USAGE;
+    if (parsed == CLI_GO_ON) {
+        code = check(command, &given, &operands);
+        char *metadata = NULL;
+        if (code == HM_OK && given.metadata != NULL) {
+            metadata = cli_read_text(given.metadata);
+            code = metadata != NULL ? HM_OK : HM_UNDECIDED;
+        }
+        if (code == HM_OK) {
+            code = sign(&given, &operands, metadata);
+        }
+        free(metadata);
+    }
+    cli_texts_free(&given.chain);
+    cli_texts_free(&given.ignore);
+    cli_texts_free(&operands);
+    return code;
+}
+
+const cli_command cli_sign = {
+    .name = "sign",
+    .summary = "Sign models, so that any later change can be seen.",
+    .operands = "MODEL...",
+    .details = "MODEL is a file or a directory. Several files make one bundle manifest "
+               "(manifest-json).\n",
+    .options = options,
+    .run = run,
+};

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli.h"
+
+#include <stdio.h>
+
+typedef struct arguments {
+    const char *signature;
+    cli_texts keys;
+    cli_texts roots;
+    cli_texts subjects;
+    cli_texts names;
+    cli_texts fingerprints;
+    const char *format;
+    const char *name;
+    cli_texts ignore;
+    bool ignore_unsigned;
+    bool strict_paths;
+    bool fail_fast;
+    bool allow_symlinks;
+    bool allow_v020;
+    bool allow_expired;
+    bool allow_missing_eku;
+    cli_number jobs;
+    bool list;
+    bool json;
+    bool no_progress;
+} arguments;
+
+static const cli_option options[] = {
+    CLI_OPTION(arguments, keys, CLI_TEXTS, "key", "PUB",
+               "A public key to believe (PEM). May be given again: any of them will do."),
+    CLI_OPTION(arguments, roots, CLI_TEXTS, "root", "CERT",
+               "A root certificate to believe (PEM). May be given again."),
+    CLI_OPTION(arguments, subjects, CLI_TEXTS, "identity-subject", "NAME",
+               "Demand this subject of the signer's certificate, such as 'CN=ci,O=Acme'. May be "
+               "given again: any of them will do."),
+    CLI_OPTION(arguments, names, CLI_TEXTS, "identity-san", "NAME",
+               "Demand this subject alternative name (e-mail, DNS name or URI) of it."),
+    CLI_OPTION(arguments, fingerprints, CLI_TEXTS, "identity-fingerprint", "HEX",
+               "Demand this SHA-256 fingerprint of it."),
+    CLI_OPTION(arguments, signature, CLI_TEXT, "signature", "FILE",
+               "The signature. Default: where 'hallmark sign' puts it."),
+    CLI_OPTION(arguments, format, CLI_TEXT, "format", "FORMAT",
+               "Accept this format only: oms, sig-json or manifest-json."),
+    CLI_OPTION(arguments, name, CLI_TEXT, "name", "NAME",
+               "The name under which a single file was signed, when it has another now."),
+    CLI_OPTION(arguments, ignore, CLI_TEXTS, "ignore", "PATH",
+               "Do not look at a file or directory, named relative to the model, that the "
+               "signature does not list. May be given again."),
+    CLI_OPTION(arguments, ignore_unsigned, CLI_FLAG, "ignore-unsigned", NULL,
+               "Tell of files that are not signed, but do not refuse the model for them."),
+    CLI_OPTION(arguments, strict_paths, CLI_FLAG, "strict-paths", NULL,
+               "Ignore nothing but the format's own defaults and the signature file, whatever the "
+               "signature says."),
+    CLI_OPTION(arguments, fail_fast, CLI_FLAG, "fail-fast", NULL,
+               "Stop at the first difference instead of finding them all."),
+    CLI_OPTION(arguments, allow_symlinks, CLI_FLAG, "allow-symlinks", NULL,
+               "Accept signatures made through symbolic links to files inside the model."),
+    CLI_OPTION(arguments, allow_v020, CLI_FLAG, "allow-v0.2.0", NULL,
+               "Accept signatures by model_signing 0.2.0, with its faulty encoding."),
+    CLI_OPTION(arguments, allow_expired, CLI_FLAG, "allow-expired-certificates", NULL,
+               "Judge certificates at the start of the signer's own validity, not now. This gives "
+               "up expiry: a key that leaked long ago stays good for ever."),
+    CLI_OPTION(arguments, allow_missing_eku, CLI_FLAG, "allow-missing-eku", NULL,
+               "Accept a certificate for digital signatures that does not say 'code signing'."),
+    CLI_OPTION(arguments, jobs, CLI_NUMBER, "jobs", "N",
+               "Threads to use. Default: as many as the process may."),
+    CLI_OPTION(arguments, list, CLI_FLAG, "list", NULL, "Name every file, however many."),
+    CLI_OPTION(arguments, json, CLI_FLAG, "json", NULL, "Print the report as JSON."),
+    CLI_OPTION(arguments, no_progress, CLI_FLAG, "no-progress", NULL,
+               "Show no progress, not even on a terminal."),
+    {0},
+};
+
+static int check(const cli_command *command, const arguments *given, const cli_texts *operands) {
+    if (operands->count != 1) {
+        return cli_usage(command, "name one model: a file or a directory");
+    }
+    if (given->keys.count == 0 && given->roots.count == 0) {
+        return cli_usage(command, "say whom to believe: --key PUB or --root CERT");
+    }
+    if (given->jobs.value > 4096) {
+        return cli_usage(command, "--jobs must be at most 4096");
+    }
+    return HM_OK;
+}
+
+typedef hm_status (*add_function)(hm_policy *policy, const char *path, hm_error **error);
+
+static hm_status add_all(hm_policy *policy, const cli_texts *paths, add_function add,
+                         hm_error **error) {
+    hm_status status = HM_OK;
+    for (size_t i = 0; i < paths->count && status == HM_OK; i++) {
+        status = add(policy, paths->list[i], error);
+    }
+    return status;
+}
+
+static hm_status demand(hm_policy *policy, hm_identity_kind kind, const cli_texts *values,
+                        hm_error **error) {
+    hm_status status = HM_OK;
+    for (size_t i = 0; i < values->count && status == HM_OK; i++) {
+        status = hm_policy_require_identity(policy, kind, values->list[i], error);
+    }
+    return status;
+}
+
+static hm_status make_policy(const arguments *given, hm_policy **policy, hm_error **error) {
+    hm_status status = hm_policy_new(policy, error);
+    if (status == HM_OK) {
+        status = add_all(*policy, &given->keys, hm_policy_add_key, error);
+    }
+    if (status == HM_OK) {
+        status = add_all(*policy, &given->roots, hm_policy_add_root, error);
+    }
+    if (status == HM_OK) {
+        status = demand(*policy, HM_IDENTITY_SUBJECT, &given->subjects, error);
+    }
+    if (status == HM_OK) {
+        status = demand(*policy, HM_IDENTITY_SAN, &given->names, error);
+    }
+    if (status == HM_OK) {
+        status = demand(*policy, HM_IDENTITY_FINGERPRINT, &given->fingerprints, error);
+    }
+    if (status == HM_OK && given->format != NULL) {
+        status = hm_policy_require_format(*policy, given->format, error);
+    }
+    uint64_t allow = (given->allow_symlinks ? HM_ALLOW_SYMLINKS : 0) |
+                     (given->allow_v020 ? HM_ALLOW_OMS_V0_2_0 : 0) |
+                     (given->allow_expired ? HM_ALLOW_EXPIRED_CERTIFICATES : 0) |
+                     (given->allow_missing_eku ? HM_ALLOW_MISSING_EKU : 0);
+    return status == HM_OK ? hm_policy_allow(*policy, allow, error) : status;
+}
+
+static void fill(const arguments *given, cli_progress *progress, hm_verify_options *how) {
+    how->flags = (given->ignore_unsigned ? HM_VERIFY_IGNORE_UNSIGNED : 0) |
+                 (given->fail_fast ? HM_VERIFY_FAIL_FAST : 0) |
+                 (given->strict_paths ? HM_VERIFY_STRICT_PATHS : 0);
+    how->signature = given->signature;
+    how->ignore = given->ignore.list;
+    how->ignore_count = given->ignore.count;
+    how->expected_name = given->name;
+    how->jobs = (unsigned)given->jobs.value;
+    how->progress = cli_progress_show;
+    how->progress_context = progress;
+}
+
+static int verify(const arguments *given, const char *path) {
+    hm_error *error = NULL;
+    hm_report *report = NULL;
+    hm_policy *policy = NULL;
+    hm_model *model = NULL;
+    cli_progress progress;
+    hm_verify_options how = HM_VERIFY_OPTIONS_INIT;
+    hm_status status = make_policy(given, &policy, &error);
+    if (status == HM_OK) {
+        status = hm_model_open(path, &model, &error);
+    }
+    cli_progress_start(&progress, given->no_progress);
+    if (status == HM_OK) {
+        fill(given, &progress, &how);
+        status = hm_verify(model, policy, &how, &report, &error);
+    }
+    cli_progress_end(&progress);
+    hm_model_close(&model);
+    hm_policy_free(&policy);
+    return cli_finish("verify", path, status, &report, &error, given->json, given->list);
+}
+
+static int run(const cli_command *command, int argc, char **argv) {
+    arguments given = {0};
+    cli_texts operands = {0};
+    cli_parsed parsed = cli_parse(command, argc, argv, &given, &operands);
+    int code = parsed == CLI_DONE ? HM_OK : HM_USAGE;
+    if (parsed == CLI_GO_ON) {
+        code = check(command, &given, &operands);
+        code = code == HM_OK ? verify(&given, operands.list[0]) : code;
+    }
+    cli_texts *const lists[] = {&given.keys,  &given.roots,        &given.subjects,
+                                &given.names, &given.fingerprints, &given.ignore,
+                                &operands};
+    for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+        cli_texts_free(lists[i]);
+    }
+    return code;
+}
+
+const cli_command cli_verify = {
+    .name = "verify",
+    .summary = "Verify a model against its signature before it is used.",
+    .operands = "MODEL (--key PUB | --root CERT)...",
+    .details = "Exit status: 0 only when the model is exactly what a believed signer signed, 1 when\n"
+               "it is refused, 3 when that could not be found out. For a bundle manifest name the\n"
+               "directory that holds the files, and --signature.\n",
+    .options = options,
+    .run = run,
+};

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+/* A new command is a file and a row here. */
+static const cli_command *const commands[] = {
+    &cli_key_generate, &cli_sign, &cli_verify, &cli_digest, &cli_inspect, &cli_model_signing,
+};
+enum { COMMAND_COUNT = sizeof(commands) / sizeof(commands[0]) };
+
+static void help(FILE *stream) {
+    fputs("Usage: hallmark COMMAND [OPTION]... [ARGUMENT]...\n\n"
+          "Signs machine-learning models, and verifies them before they are loaded.\n\n"
+          "Commands:\n",
+          stream);
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        fprintf(stream, "  %-16s %s\n", commands[i]->name, commands[i]->summary);
+    }
+    fputs("\n  hallmark COMMAND --help    what a command takes\n"
+          "  hallmark --version         the version, and what it was built with\n\n"
+          "Exit status: 0 done (verify: verified), 1 refused, 2 the command line is wrong,\n"
+          "3 could not be decided or done.\n",
+          stream);
+}
+
+/* A report that nobody could read is no success. */
+static int check_output(int code) {
+    if (fflush(stdout) == 0 && !ferror(stdout)) {
+        return code;
+    }
+    cli_complain("cannot write to standard output: %s", strerror(errno));
+    return code == HM_OK ? HM_UNDECIDED : code;
+}
+
+static int version(void) {
+    hm_error *error = NULL;
+    char *info = NULL;
+    if (hm_build_info(&info, &error) != HM_OK) {
+        return cli_fail(&error);
+    }
+    printf("hallmark %s\n%s", hm_version(), info);
+    hm_text_free(&info);
+    return HM_OK;
+}
+
+/* The words of the command's name, when `argv` begins with them; else 0. */
+static int matches(const cli_command *command, int argc, char **argv) {
+    const char *name = command->name;
+    int words = 0;
+    while (*name != '\0') {
+        size_t length = strcspn(name, " ");
+        if (words >= argc || strlen(argv[words]) != length ||
+            strncmp(argv[words], name, length) != 0) {
+            return 0;
+        }
+        words++;
+        name += length;
+        name += *name == ' ' ? 1 : 0;
+    }
+    return words;
+}
+
+/* "hallmark key" alone is half a name. */
+static bool begins_a_name(const char *word) {
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        size_t length = strlen(word);
+        if (strncmp(commands[i]->name, word, length) == 0 && commands[i]->name[length] == ' ') {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int unknown(int argc, char **argv) {
+    if (argc > 0 && begins_a_name(argv[0])) {
+        cli_complain("'%s' is followed by one of these:", argv[0]);
+        for (size_t i = 0; i < COMMAND_COUNT; i++) {
+            size_t length = strlen(argv[0]);
+            if (strncmp(commands[i]->name, argv[0], length) == 0) {
+                fprintf(stderr, "  hallmark %-16s %s\n", commands[i]->name,
+                        commands[i]->summary);
+            }
+        }
+        return HM_USAGE;
+    }
+    if (argc > 0) {
+        cli_complain("there is no command '%s'", argv[0]);
+        fputc('\n', stderr);
+    }
+    help(stderr);
+    return HM_USAGE;
+}
+
+/* Installed under the name of the reference tool, the program takes that tool's command line. */
+static bool called_as_model_signing(const char *program) {
+    const char *slash = strrchr(program, '/');
+    return strcmp(slash != NULL ? slash + 1 : program, "model_signing") == 0;
+}
+
+static int dispatch(int argc, char **argv) {
+    if (argc > 0 && called_as_model_signing(argv[0])) {
+        return cli_model_signing.run(&cli_model_signing, argc - 1, argv + 1);
+    }
+    argc -= argc > 0;
+    argv++;
+    if (argc > 0 && (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0 ||
+                     strcmp(argv[0], "help") == 0)) {
+        help(stdout);
+        return HM_OK;
+    }
+    if (argc > 0 && strcmp(argv[0], "--version") == 0) {
+        return version();
+    }
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        int words = matches(commands[i], argc, argv);
+        if (words > 0) {
+            return commands[i]->run(commands[i], argc - words, argv + words);
+        }
+    }
+    return unknown(argc, argv);
+}
+
+int main(int argc, char **argv) {
+    (void)signal(SIGXFSZ, SIG_IGN); /* a file that may not grow so large is an error like others */
+    return check_output(dispatch(argc, argv));
+}

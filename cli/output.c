@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* C0, DEL, and C1 as UTF-8 has it. */
+static bool steers(const unsigned char *p) {
+    return *p < 0x20 || *p == 0x7f || (p[0] == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0) ||
+           (p[0] >= 0x80 && p[0] < 0xa0);
+}
+
+/* Inside a character that began before `p`. */
+static size_t whole_character(const unsigned char *p) {
+    size_t length = *p >= 0xf0 ? 4 : *p >= 0xe0 ? 3 : *p >= 0xc3 ? 2 : 1;
+    for (size_t i = 1; i < length; i++) {
+        if ((p[i] & 0xc0) != 0x80) {
+            return 1;
+        }
+    }
+    return length;
+}
+
+void cli_write_safe(FILE *stream, const char *text) {
+    const unsigned char *p = (const unsigned char *)text;
+    while (*p != '\0') {
+        size_t length = steers(p) ? 0 : whole_character(p);
+        if (length == 0) {
+            fprintf(stream, "\\x%02x", *p++);
+        } else {
+            fwrite(p, 1, length, stream);
+            p += length;
+        }
+    }
+}
+
+void cli_complain_list(const char *format, va_list args) {
+    char *text = NULL;
+    int length = vasprintf(&text, format, args);
+    fputs("hallmark: ", stderr);
+    cli_write_safe(stderr, length >= 0 ? text : "out of memory");
+    fputc('\n', stderr);
+    if (length >= 0) {
+        free(text);
+    }
+}
+
+void cli_complain(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    cli_complain_list(format, args);
+    va_end(args);
+}
+
+int cli_fail(hm_error **error) {
+    int status = (int)hm_error_status(*error);
+    const char *word = hm_reason_word(hm_error_reason(*error));
+    fprintf(stderr, "hallmark: %s%s%s%s\n", hm_error_message(*error), *word != '\0' ? " (" : "",
+            word, *word != '\0' ? ")" : "");
+    if (*hm_error_hint(*error) != '\0') {
+        fprintf(stderr, "hallmark: %s\n", hm_error_hint(*error));
+    }
+    hm_error_free(error);
+    return status;
+}
+
+static bool colours(FILE *stream) {
+    return isatty(fileno(stream)) == 1 && getenv("NO_COLOR") == NULL;
+}
+
+static hm_status render(const hm_report *report, bool json, bool list, FILE *stream, char **text,
+                        hm_error **error) {
+    if (json) {
+        return hm_report_json(report, text, error);
+    }
+    uint64_t flags = list ? HM_TEXT_LIST : 0;
+    return hm_report_text(report, flags | (colours(stream) ? HM_TEXT_COLOUR : 0), text, error);
+}
+
+int cli_finish(const char *operation, const char *model, hm_status status, hm_report **report,
+               hm_error **error, bool json, bool list) {
+    char *text = NULL;
+    hm_error *unmade = NULL;
+    int code = (int)status;
+    if (*report == NULL && json && *error != NULL &&
+        hm_report_from_error(operation, model, *error, report, &unmade) != HM_OK) {
+        hm_error_free(&unmade);
+    }
+    if (*report == NULL || (!json && hm_report_finding_count(*report) == 0 && status != HM_OK)) {
+        code = cli_fail(error);
+        hm_report_free(report);
+        return code;
+    }
+    FILE *stream = json || status == HM_OK ? stdout : stderr;
+    if (render(*report, json, list, stream, &text, &unmade) == HM_OK) {
+        fputs(text, stream);
+        if (json) {
+            fputc('\n', stream);
+        }
+    } else {
+        code = code == HM_OK ? cli_fail(&unmade) : code;
+    }
+    hm_text_free(&text);
+    hm_error_free(&unmade);
+    hm_error_free(error);
+    hm_report_free(report);
+    return code;
+}
+
+char *cli_read_text(const char *path) {
+    enum { LIMIT = 16 << 20 };
+    FILE *file = fopen(path, "re");
+    char *text = malloc(LIMIT + 1);
+    size_t length = file != NULL && text != NULL ? fread(text, 1, LIMIT + 1, file) : 0;
+    bool failed = file == NULL || text == NULL || ferror(file);
+    if (failed) {
+        cli_complain("cannot read %s: %s", path, strerror(errno));
+    } else if (length > LIMIT || memchr(text, 0, length) != NULL) {
+        cli_complain("%s is too large, or is not text", path);
+        failed = true;
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+    if (failed) {
+        free(text);
+        return NULL;
+    }
+    text[length] = '\0';
+    return text;
+}
