@@ -181,7 +181,7 @@ static void signature(hm_json_writer *w, const hm_report *report) {
 
 hm_status hm_report_json(const hm_report *report, char **json, hm_error **error) {
     hm_auto_buf text = {0};
-    hm_json_writer w = {.out = &text, .indent = 2};
+    hm_json_writer w = {.out = &text, .indent = 2, .ascii = true}; /* safe on terminals too */
     *json = NULL;
     hm_json_begin_object(&w);
     outcome(&w, report);

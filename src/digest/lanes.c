@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * SHA-256 of many ranges side by side in one thread. Each lane holds one range; all advance by what
+ * the shortest of them has at hand, and a lane whose range is finished takes the next one.
+ */
+#include "digest/engine.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+enum {
+    LENGTH_FIELD = 8,
+    TAIL_BLOCKS = 2,
+    WINDOW_LEAST = 256 * 1024, /* bytes for which a mapping costs less than reading */
+};
+
+typedef struct lane {
+    hm_sha256_lane sha256; /* first, so that a pointer to it is one to the lane */
+    hm_work work;
+    enum { LANE_IDLE, LANE_DATA, LANE_TAIL } state;
+    uint64_t read;      /* bytes of the range so far */
+    uint64_t reported;  /* the most that it ever was */
+    bool mapped;        /* some of them were seen through the window */
+    bool unmappable;
+    size_t blocks;      /* whole ones at sha256.data */
+    size_t tail_blocks; /* the end of the range with its padding, known once all is read */
+    uint8_t *buffer;
+    uint8_t tail[TAIL_BLOCKS * HM_SHA256_BLOCK];
+} lane;
+
+typedef struct lane_set {
+    hm_schedule *schedule;
+    hm_windows *windows;
+    size_t count;
+    size_t buffer_size;
+    lane lanes[HM_SHA256_LANES_MAX];
+} lane_set;
+
+/* FIPS 180-4, 5.1.1: a one bit, zeros, and the length in bits fill up the last block. */
+static void make_tail(lane *l, const uint8_t *rest, size_t length) {
+    uint64_t bits = l->work.range->length * 8;
+    l->tail_blocks = length + 1 + LENGTH_FIELD <= HM_SHA256_BLOCK ? 1 : TAIL_BLOCKS;
+    uint8_t *end = l->tail + l->tail_blocks * HM_SHA256_BLOCK;
+    memset(l->tail, 0, sizeof l->tail);
+    if (length > 0) {
+        memcpy(l->tail, rest, length);
+    }
+    l->tail[length] = 0x80;
+    for (int i = 1; i <= LENGTH_FIELD; i++, bits >>= 8) {
+        end[-i] = (uint8_t)bits;
+    }
+}
+
+static void begin_range(lane *l) {
+    l->state = LANE_DATA;
+    l->read = 0;
+    l->blocks = 0;
+    l->mapped = false;
+    memcpy(l->sha256.state, hm_sha256_initial, sizeof l->sha256.state);
+    make_tail(l, NULL, 0);
+}
+
+static void start_lane(lane *l, const hm_work *work) {
+    l->work = *work;
+    l->reported = 0;
+    l->unmappable = work->range->sink.kind != HM_SINK_NONE;
+    begin_range(l);
+}
+
+static void store_digest(lane *l) {
+    uint8_t *out = l->work.range->digest;
+    for (size_t i = 0; i < HM_SHA256_WORDS; i++) {
+        uint32_t word = l->sha256.state[i];
+        *out++ = (uint8_t)(word >> 24);
+        *out++ = (uint8_t)(word >> 16);
+        *out++ = (uint8_t)(word >> 8);
+        *out++ = (uint8_t)word;
+    }
+}
+
+static void end_lane(lane_set *set, lane *l, bool changed) {
+    l->state = LANE_IDLE;
+    hm_schedule_finish(set->schedule, &l->work, changed);
+}
+
+/* Shows the next piece where it lies in the page cache; 0 bytes: it is to be read. */
+static size_t show_piece(lane_set *set, lane *l, uint64_t left) {
+    size_t length = left < set->windows->size ? (size_t)left : set->windows->size;
+    if (set->windows->base == NULL || l->unmappable || length < WINDOW_LEAST) {
+        return 0;
+    }
+    const uint8_t *data = hm_windows_show(set->windows, (size_t)(l - set->lanes), l->work.fd,
+                                          l->work.range->offset + l->read, &length);
+    if (data == NULL) {
+        return 0;
+    }
+    l->mapped = true;
+    l->sha256.data = data;
+    return length;
+}
+
+/* Reads the next piece; 0 bytes: there is none. */
+static size_t read_piece(lane_set *set, lane *l, uint64_t left) {
+    size_t length = left < set->buffer_size ? (size_t)left : set->buffer_size;
+    hm_error *error = NULL;
+    bool ended = false;
+    if (hm_work_read(set->schedule, &l->work, l->read, length, l->buffer, &l->sha256.data, &ended,
+                     &error) != HM_OK) {
+        hm_schedule_fail(set->schedule, &error);
+        return 0;
+    }
+    if (ended) {
+        end_lane(set, l, true);
+        return 0;
+    }
+    return length;
+}
+
+static void next_piece(lane_set *set, lane *l) {
+    uint64_t left = l->work.range->length - l->read;
+    size_t step = show_piece(set, l, left);
+    if (step == 0) {
+        step = read_piece(set, l, left);
+    }
+    if (step == 0) {
+        return;
+    }
+    l->read += step;
+    l->blocks = step / HM_SHA256_BLOCK;
+    if (l->read == l->work.range->length) {
+        size_t whole = l->blocks * HM_SHA256_BLOCK;
+        make_tail(l, l->sha256.data + whole, step - whole);
+    }
+    if (l->read > l->reported) {
+        hm_schedule_advance(set->schedule, l->read - l->reported);
+        l->reported = l->read;
+    }
+}
+
+/*
+ * What a window showed of a file that has become shorter was not its content. The file is read
+ * again from the range's start: that tells a change from an I/O error, which looks the same here.
+ */
+static bool was_torn(lane_set *set, lane *l) {
+    bool torn = l->mapped && hm_windows_torn(set->windows, (size_t)(l - set->lanes));
+    if (torn) {
+        l->unmappable = true;
+        begin_range(l);
+    }
+    return torn;
+}
+
+/* The last page of a mapped file shows zeros behind its end, without a signal. */
+static bool has_shrunk(const lane *l) {
+    struct stat st;
+    const hm_range *range = l->work.range;
+    return l->mapped &&
+           (fstat(l->work.fd, &st) != 0 || (uint64_t)st.st_size < range->offset + range->length);
+}
+
+/* Brings a lane whose blocks are used up to its next ones, or to its end. */
+static void settle_lane(lane_set *set, lane *l) {
+    while (l->state != LANE_IDLE && l->blocks == 0 && !hm_schedule_stopped(set->schedule)) {
+        if (was_torn(set, l)) {
+            continue;
+        }
+        if (l->state == LANE_TAIL) {
+            store_digest(l);
+            end_lane(set, l, has_shrunk(l));
+        } else if (l->read < l->work.range->length) {
+            next_piece(set, l);
+        } else {
+            l->state = LANE_TAIL;
+            l->sha256.data = l->tail;
+            l->blocks = l->tail_blocks;
+        }
+    }
+}
+
+static hm_load current_load(const lane_set *set) {
+    hm_load load = {.limit = set->count};
+    for (size_t i = 0; i < set->count; i++) {
+        const lane *l = &set->lanes[i];
+        if (l->state != LANE_IDLE) {
+            load.lanes++;
+            load.bytes += l->work.range->length - l->read;
+        }
+    }
+    return load;
+}
+
+/* Gives idle lanes new ranges, as long as there are some for this thread. */
+static void refill(lane_set *set) {
+    hm_load load = current_load(set);
+    for (size_t i = 0; i < set->count && load.lanes > 0 && load.lanes < load.limit; i++) {
+        lane *l = &set->lanes[i];
+        hm_work work;
+        while (l->state == LANE_IDLE) {
+            if (hm_schedule_take(set->schedule, &load, &work) != HM_TAKE_LANE) {
+                return;
+            }
+            start_lane(l, &work);
+            settle_lane(set, l);
+        }
+        load = current_load(set);
+    }
+}
+
+/* Hashes what all lanes have; false when there is none left. */
+static bool advance(lane_set *set) {
+    hm_sha256_lane *active[HM_SHA256_LANES_MAX];
+    size_t count = 0;
+    size_t blocks = SIZE_MAX;
+    for (size_t i = 0; i < set->count; i++) {
+        lane *l = &set->lanes[i];
+        if (l->state != LANE_IDLE) {
+            active[count++] = &l->sha256;
+            blocks = l->blocks < blocks ? l->blocks : blocks;
+        }
+    }
+    if (count == 0) {
+        return false;
+    }
+    hm_sha256_advance(&set->schedule->sha256, active, count, blocks);
+    for (size_t i = 0; i < set->count; i++) {
+        lane *l = &set->lanes[i];
+        if (l->state != LANE_IDLE) {
+            l->sha256.data += blocks * HM_SHA256_BLOCK;
+            l->blocks -= blocks;
+        }
+    }
+    return true;
+}
+
+void hm_lanes_run(hm_worker *worker, const hm_work *first) {
+    hm_schedule *schedule = worker->schedule;
+    lane_set set = {.schedule = schedule, .windows = &worker->windows, .count = schedule->lanes};
+    if (schedule->window != 0 && worker->windows.size == 0 &&
+        first->range->length >= WINDOW_LEAST) {
+        hm_windows_open(&worker->windows, set.count, schedule->window);
+    }
+    set.buffer_size = schedule->memory / set.count / HM_SHA256_BLOCK * HM_SHA256_BLOCK;
+    for (size_t i = 0; i < set.count; i++) {
+        set.lanes[i].buffer = worker->memory + i * set.buffer_size;
+    }
+    start_lane(&set.lanes[0], first);
+    do {
+        for (size_t i = 0; i < set.count; i++) {
+            settle_lane(&set, &set.lanes[i]);
+        }
+        refill(&set);
+    } while (!hm_schedule_stopped(schedule) && advance(&set));
+}
