@@ -27,13 +27,13 @@ static void help(FILE *stream) {
           stream);
 }
 
-/* A report that nobody could read is no success. */
+/* Help that nobody could read was not shown. Commands see to their reports themselves. */
 static int check_output(int code) {
-    if (fflush(stdout) == 0 && !ferror(stdout)) {
+    if (code != HM_OK || (fflush(stdout) == 0 && !ferror(stdout))) {
         return code;
     }
     cli_complain("cannot write to standard output: %s", strerror(errno));
-    return code == HM_OK ? HM_UNDECIDED : code;
+    return HM_UNDECIDED;
 }
 
 static int version(void) {

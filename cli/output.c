@@ -71,6 +71,15 @@ static bool colours(FILE *stream) {
     return isatty(fileno(stream)) == 1 && getenv("NO_COLOR") == NULL;
 }
 
+/* A report that nobody could read is no success. */
+static int check_written(FILE *stream, int status) {
+    if (fflush(stream) == 0 && !ferror(stream)) {
+        return status;
+    }
+    cli_complain("cannot write the report: %s", strerror(errno));
+    return status == HM_OK ? HM_UNDECIDED : status;
+}
+
 static hm_status render(const hm_report *report, bool json, bool list, FILE *stream, char **text,
                         hm_error **error) {
     if (json) {
@@ -107,7 +116,7 @@ int cli_finish(const char *operation, const char *model, hm_status status, hm_re
     hm_error_free(&unmade);
     hm_error_free(error);
     hm_report_free(report);
-    return code;
+    return check_written(stream, code);
 }
 
 char *cli_read_text(const char *path) {

@@ -14,10 +14,10 @@
 enum {
     CV = BLAKE3_OUT_LEN,
     PARENT = 4, /* the flag of a parent node */
-    PIECE = 256 * 1024,
-    WINDOW_SIZE = 2 * PIECE, /* since a piece may begin inside a page */
-    AHEAD_MAX = 64,          /* pieces that may be done while an earlier one is not */
-    LENGTH_LEAST = 8 * PIECE,
+    PIECE_MAX = 1024 * 1024,
+    WINDOW_SIZE = 2 * PIECE_MAX, /* since a piece may begin inside a page */
+    AHEAD_MAX = 64,              /* pieces that may be done while an earlier one is not */
+    LENGTH_LEAST = 4 * PIECE_MAX,
 };
 
 /* ---- parent nodes: the compression function, as in section 2.2 of the BLAKE3 paper ---------- */
@@ -153,7 +153,8 @@ bool hm_blake3_tree_fits(const hm_work *work) {
 
 typedef struct tree {
     hm_stream stream; /* first, so that a pointer to it is one to the whole */
-    uint64_t total;   /* whole pieces, and a rest of one byte at least */
+    size_t piece;     /* a power of two */
+    uint64_t total;   /* whole pieces; there is a rest of one byte at least */
     uint64_t claimed;
     stack done;       /* in order */
     bool mapped;      /* some pieces were seen through windows */
@@ -181,25 +182,26 @@ static const uint8_t *read_piece(hm_worker *worker, hm_stream *s, uint64_t done,
 }
 
 /* The piece in the page cache, if it may be looked at there. */
-static const uint8_t *show_piece(hm_worker *worker, const hm_stream *s, uint64_t done) {
-    size_t length = PIECE;
-    if (worker->windows.base == NULL || s->work.range->sink.kind != HM_SINK_NONE) {
+static const uint8_t *show_piece(hm_worker *worker, const tree *t, uint64_t index) {
+    const hm_work *work = &t->stream.work;
+    size_t length = t->piece;
+    if (worker->windows.base == NULL || work->range->sink.kind != HM_SINK_NONE) {
         return NULL;
     }
-    const uint8_t *data = hm_windows_show(&worker->windows, 0, s->work.fd,
-                                          s->work.range->offset + done, &length);
-    return length == PIECE ? data : NULL;
+    const uint8_t *data = hm_windows_show(&worker->windows, 0, work->fd,
+                                          work->range->offset + index * t->piece, &length);
+    return length == t->piece ? data : NULL;
 }
 
-static bool hash_piece(hm_worker *worker, hm_stream *s, uint64_t index, uint8_t *cv,
-                       bool *mapped) {
-    const uint8_t *data = show_piece(worker, s, index * PIECE);
-    if (data != NULL && subtree(data, PIECE, index, cv) && !hm_windows_torn(&worker->windows, 0)) {
+static bool hash_piece(hm_worker *worker, tree *t, uint64_t index, uint8_t *cv, bool *mapped) {
+    const uint8_t *data = show_piece(worker, t, index);
+    if (data != NULL && subtree(data, t->piece, index, cv) &&
+        !hm_windows_torn(&worker->windows, 0)) {
         *mapped = true;
         return true;
     }
-    data = read_piece(worker, s, index * PIECE, PIECE);
-    return data != NULL && subtree(data, PIECE, index, cv);
+    data = read_piece(worker, &t->stream, index * t->piece, t->piece);
+    return data != NULL && subtree(data, t->piece, index, cv);
 }
 
 static void open_window(hm_worker *worker) {
@@ -236,9 +238,9 @@ static void work_on(hm_worker *worker, tree *t) {
         (void)pthread_mutex_unlock(&s->lock);
         uint8_t cv[CV];
         bool mapped = false;
-        bool hashed = hash_piece(worker, s, index, cv, &mapped);
+        bool hashed = hash_piece(worker, t, index, cv, &mapped);
         if (hashed) {
-            hm_schedule_advance(s->schedule, PIECE);
+            hm_schedule_advance(s->schedule, t->piece);
         }
         (void)pthread_mutex_lock(&s->lock);
         t->mapped = t->mapped || mapped;
@@ -274,15 +276,20 @@ static bool has_shrunk(const tree *t) {
 
 void hm_blake3_tree_run(hm_worker *worker, const hm_work *work) {
     hm_range *range = work->range;
-    tree t = {.total = (range->length - 1) / PIECE};
+    tree t = {.piece = PIECE_MAX};
+    while (t.piece > worker->schedule->memory) {
+        t.piece /= 2;
+    }
+    t.total = (range->length - 1) / t.piece;
     open_window(worker);
     hm_stream_open(&t.stream, worker, work);
     work_on(worker, &t);
     if (wait_for_pieces(&t)) {
-        size_t rest = (size_t)(range->length - t.total * PIECE);
-        const uint8_t *data = read_piece(worker, &t.stream, t.total * PIECE, rest);
+        uint64_t hashed = t.total * t.piece;
+        size_t rest = (size_t)(range->length - hashed);
+        const uint8_t *data = read_piece(worker, &t.stream, hashed, rest);
         if (data != NULL) {
-            finish_tree(&t.done, PIECE, data, rest, range->digest);
+            finish_tree(&t.done, t.piece, data, rest, range->digest);
             hm_schedule_advance(worker->schedule, rest);
         }
         if (has_shrunk(&t)) {

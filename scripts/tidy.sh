@@ -1,0 +1,44 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# usage: tidy.sh BUILD_FOLDER [RESULTS.tsv]
+# clang-tidy over every source of the library and the program; the checks are in .clang-tidy.
+set -u
+cd "$(dirname "$0")/.."
+folder=$1
+results=${2:-/dev/null}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+command -v clang-tidy >/dev/null || { echo 'tidy.sh: no clang-tidy here' >&2; exit 3; }
+# gcc's options that clang does not know are no findings.
+sed -E 's/ -fdiagnostics-color=[a-z]+//; s/"command": "ccache /"command": "/' \
+    "$folder/compile_commands.json" >"$work/compile_commands.json"
+
+status=0
+check() { # FILE
+    local log extra=(--extra-arg=-Wno-unknown-warning-option)
+    case $1 in
+    src/base/error.c | cli/*) ;; # defines them; does not have them
+    *) extra+=(--extra-arg=-include --extra-arg="$PWD/scripts/tidy.h"
+        --extra-arg=-Wno-unused-value) ;;
+    esac
+    log=$work/$(echo "$1" | tr / _).log
+    clang-tidy -p "$work" --quiet "${extra[@]}" "$1" >"$log" 2>&1
+    echo $? >"$log.status"
+}
+export -f check
+export work
+printf '%s\n' src/*.c src/*/*.c cli/*.c |
+    xargs -P "$(nproc)" -I{} bash -c 'check {}'
+for log in "$work"/*.log; do
+    name=$(basename "$log" .log)
+    if [ "$(cat "$log.status")" -eq 0 ]; then
+        printf 'tidy %s\tpassed\n' "$name" >>"$results"
+    else
+        printf 'tidy %s\tfailed\n' "$name" >>"$results"
+        grep -E 'warning:|error:' "$log" || cat "$log"
+        status=1
+    fi
+done
+[ $status -ne 0 ] || echo 'ok: clang-tidy'
+exit $status
