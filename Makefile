@@ -4,10 +4,8 @@
 PREFIX ?= /usr/local
 LIBDIR ?= lib
 DESTDIR ?=
-# Seconds for each fuzz target.
-FUZZ_SECONDS ?= 60
 
-export DESTDIR FUZZ_SECONDS
+export DESTDIR
 
 .DEFAULT_GOAL := build
 .PHONY: build demo test install clean unit cli asan tsan valgrind fuzz lint tidy coverage bench \
@@ -45,6 +43,7 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (60); make fuzz FUZZ_SECONDS=3600
 lint: ## rooms, forbidden calls, headers, formatting
 tidy: ## clang-tidy
 coverage: ## lines of src/ and cli/ that the tests run, per file
+fuzz: export FUZZ_SECONDS ?= 60
 unit cli asan tsan valgrind fuzz lint tidy coverage:
 	@scripts/setup.sh test
 	@scripts/test.sh $@

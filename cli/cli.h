@@ -11,7 +11,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-/* ---- options: one table feeds parsing, --help and the tests of the manual ----------------------- */
+/* ---- options: one table feeds parsing, --help and the tests of the manual -------------------- */
 
 typedef enum cli_kind {
     CLI_FLAG,   /* bool */
@@ -35,19 +35,23 @@ typedef struct cli_option {
     const char *name;     /* without the dashes; NULL ends a table */
     const char *argument; /* what it is called in help; NULL: none */
     cli_kind kind;
-    size_t offset;        /* of the target in the command's arguments */
+    size_t offset; /* of the target in the command's arguments */
     const char *help;
 } cli_option;
 
 #define CLI_OPTION(type, member, kind, name, argument, help)                                       \
-    {name, argument, kind, offsetof(type, member), help}
+    { name, argument, kind, offsetof(type, member), help }
 
 typedef struct cli_command {
-    const char *name;     /* "sign", "key generate" */
+    const char *name; /* "sign", "key generate" */
     const char *summary;
     const char *operands; /* in the usage line */
     const char *details;  /* paragraphs below the options; may be NULL */
     const cli_option *options;
+    size_t arguments_size; /* of the struct that the options are stored in, zeroed at first */
+    /* Does it. Returns the exit status. */
+    int (*act)(const struct cli_command *command, void *arguments, const cli_texts *operands);
+    /* In place of `options` and `act`: a command that reads its command line itself. */
     int (*run)(const struct cli_command *command, int argc, char **argv);
 } cli_command;
 
@@ -58,25 +62,54 @@ extern const cli_command cli_digest;
 extern const cli_command cli_inspect;
 extern const cli_command cli_model_signing;
 
-typedef enum cli_parsed {
-    CLI_GO_ON,
-    CLI_DONE,  /* help was shown: exit 0 */
-    CLI_WRONG, /* said so: exit 2 */
-} cli_parsed;
-
 /*
- * Parses `argv` (without the command's name) into `arguments`, and the rest into `operands`. Options
- * are spelt out in full; "--" ends them. Strings point into argv. `operands` and lists are freed
- * with cli_texts_free().
+ * Runs a command with `argv`, which begins behind its name. Options are spelt out in full; "--"
+ * ends them. Returns the exit status.
  */
-cli_parsed cli_parse(const cli_command *command, int argc, char **argv, void *arguments,
-                     cli_texts *operands);
+int cli_run(const cli_command *command, int argc, char **argv);
+/* False when memory runs out. */
+bool cli_texts_add(cli_texts *texts, const char *text);
 void cli_texts_free(cli_texts *texts);
 void cli_help(const cli_command *command);
 /* Says what is wrong with the command line, and how to get help. Returns HM_USAGE. */
 int cli_usage(const cli_command *command, const char *format, ...) HM_PRINTF(2, 3);
 
-/* ---- what commands share ------------------------------------------------------------------------ */
+/* ---- what commands share --------------------------------------------------------------------- */
+
+/* How a model is cut into pieces for digests. */
+typedef struct cli_layout {
+    bool files;
+    bool shards;
+    cli_number shard_size;
+} cli_layout;
+#define CLI_LAYOUT_OPTIONS(type, only)                                                             \
+    CLI_OPTION(type, layout.files, CLI_FLAG, "files", NULL,                                        \
+               "One digest per file. This is the default."),                                       \
+        CLI_OPTION(type, layout.shards, CLI_FLAG, "shards", NULL,                                  \
+                   "One digest per shard of 1,000,000,000 bytes, so that many threads read one "   \
+                   "file." only),                                                                  \
+        CLI_OPTION(type, layout.shard_size, CLI_SIZE, "shard-size", "BYTES",                       \
+                   "Shards of another size; K, M and G stand for powers of 1024." only)
+
+/* How the work is done, and how it is told. */
+typedef struct cli_work {
+    cli_number jobs;
+    bool list;
+    bool json;
+    bool no_progress;
+} cli_work;
+#define CLI_WORK_OPTIONS(type)                                                                     \
+    CLI_OPTION(type, work.jobs, CLI_NUMBER, "jobs", "N",                                           \
+               "Threads to use. Default: as many as the process may."),                            \
+        CLI_OPTION(type, work.list, CLI_FLAG, "list", NULL, "Name every file, however many."),     \
+        CLI_OPTION(type, work.json, CLI_FLAG, "json", NULL, "Print the report as JSON."),          \
+        CLI_OPTION(type, work.no_progress, CLI_FLAG, "no-progress", NULL,                          \
+                   "Show no progress, not even on a terminal.")
+
+/* HM_OK, or HM_USAGE after saying what does not fit. `layout` may be NULL. */
+int cli_check(const cli_command *command, const cli_layout *layout, const cli_work *work);
+/* What the public header wants: 0 for whole files. */
+uint64_t cli_shard_size(const cli_layout *layout);
 
 /* Where a passphrase comes from; all NULL or not given: a prompt on the terminal. */
 typedef struct cli_passphrase {
@@ -100,19 +133,16 @@ void cli_progress_end(cli_progress *progress);
 /*
  * Prints a report (JSON on standard output; text there too when all is well, else on standard
  * error) and frees it; without one, the error. Returns the exit status: `status`, or HM_UNDECIDED
- * when the output could not be written.
+ * when the output could not be written. `work` may be NULL.
  */
 int cli_finish(const char *operation, const char *model, hm_status status, hm_report **report,
-               hm_error **error, bool json, bool list);
-/* Prints an error and frees it. Returns its status. */
-int cli_fail(hm_error **error);
+               hm_error **error, const cli_work *work);
+/* Prints an error, or that memory ran out when there is none, and frees it. Returns `status`. */
+int cli_fail(hm_status status, hm_error **error);
 /* Prints a line on standard error. What it quotes cannot steer a terminal. */
 void cli_complain(const char *format, ...) HM_PRINTF(1, 2);
 void cli_complain_list(const char *format, va_list args) HM_PRINTF(1, 0);
 /* Writes text with control characters as escapes, "\x1b". */
 void cli_write_safe(FILE *stream, const char *text);
-
-/* Reads a text file of at most 16 MiB; NULL after saying why not. Free with free(). */
-char *cli_read_text(const char *path);
 
 #endif

@@ -12,7 +12,8 @@ typedef struct arguments {
 
 static const cli_option options[] = {
     CLI_OPTION(arguments, type, CLI_TEXT, "type", "TYPE",
-               "ec-p256 (the default), ec-p384, ec-p521, rsa-3072, rsa-4096 or ed25519. The formats "
+               "ec-p256 (the default), ec-p384, ec-p521, rsa-3072, rsa-4096 or ed25519. The "
+               "formats "
                "sig-json and manifest-json need an RSA key."),
     CLI_OPTION(arguments, passphrase.file, CLI_TEXT, "passphrase-file", "FILE",
                "Encrypt with the passphrase in the first line of FILE, instead of asking for it."),
@@ -23,29 +24,23 @@ static const cli_option options[] = {
     {0},
 };
 
-static int run(const cli_command *command, int argc, char **argv) {
-    arguments given = {0};
-    cli_texts operands = {0};
-    cli_parsed parsed = cli_parse(command, argc, argv, &given, &operands);
-    int code = parsed == CLI_DONE ? HM_OK : HM_USAGE;
-    if (parsed == CLI_GO_ON && operands.count != 1) {
-        code = cli_usage(command, "name the file for the private key");
-    } else if (parsed == CLI_GO_ON && given.no_passphrase &&
-               (given.passphrase.file != NULL || given.passphrase.fd.given)) {
-        code = cli_usage(command, "--no-passphrase does not go with a passphrase");
-    } else if (parsed == CLI_GO_ON) {
-        hm_error *error = NULL;
-        hm_keygen_options keygen = HM_KEYGEN_OPTIONS_INIT;
-        keygen.type = given.type;
-        keygen.flags = given.no_passphrase ? HM_KEYGEN_PLAIN : 0;
-        keygen.passphrase = cli_ask_passphrase;
-        keygen.passphrase_context = &given.passphrase;
-        hm_process_harden();
-        code = (int)hm_key_generate(operands.list[0], NULL, &keygen, &error);
-        code = code == HM_OK ? HM_OK : cli_fail(&error);
+static int act(const cli_command *command, void *arguments_given, const cli_texts *operands) {
+    arguments *given = arguments_given;
+    hm_error *error = NULL;
+    hm_keygen_options keygen = HM_KEYGEN_OPTIONS_INIT;
+    if (operands->count != 1) {
+        return cli_usage(command, "name the file for the private key");
     }
-    cli_texts_free(&operands);
-    return code;
+    if (given->no_passphrase && (given->passphrase.file != NULL || given->passphrase.fd.given)) {
+        return cli_usage(command, "--no-passphrase does not go with a passphrase");
+    }
+    keygen.type = given->type;
+    keygen.flags = given->no_passphrase ? HM_KEYGEN_PLAIN : 0;
+    keygen.passphrase = cli_ask_passphrase;
+    keygen.passphrase_context = &given->passphrase;
+    hm_process_harden();
+    hm_status status = hm_key_generate(operands->list[0], NULL, &keygen, &error);
+    return status == HM_OK ? HM_OK : cli_fail(status, &error);
 }
 
 const cli_command cli_key_generate = {
@@ -54,5 +49,6 @@ const cli_command cli_key_generate = {
     .operands = "PRIVATE.pem",
     .details = "Neither file is ever written over.\n",
     .options = options,
-    .run = run,
+    .arguments_size = sizeof(arguments),
+    .act = act,
 };

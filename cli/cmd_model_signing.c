@@ -233,16 +233,6 @@ static bool is_help(const char *word) {
     return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
 }
 
-static bool add_text(cli_texts *texts, const char *text) {
-    const char **larger = reallocarray(texts->list, texts->count + 1, sizeof(*larger));
-    if (larger == NULL) {
-        return false;
-    }
-    larger[texts->count++] = text;
-    texts->list = larger;
-    return true;
-}
-
 /* The last of several wins, except where each counts. */
 static bool store(const option *row, char *value, arguments *given) {
     void *target = (char *)given + row->offset;
@@ -250,7 +240,7 @@ static bool store(const option *row, char *value, arguments *given) {
     case SETS: *(bool *)target = true; return true;
     case CLEARS: *(bool *)target = false; return true;
     case TEXT: *(char **)target = value; return true;
-    case TEXTS: return add_text(target, value);
+    case TEXTS: return cli_texts_add(target, value);
     }
     return false;
 }

@@ -13,9 +13,7 @@ typedef struct arguments {
     const char *format;
     const char *signature;
     const char *hash;
-    bool files;
-    bool shards;
-    cli_number shard_size;
+    cli_layout layout;
     cli_texts ignore;
     bool include_git;
     bool follow_symlinks;
@@ -23,10 +21,7 @@ typedef struct arguments {
     const char *signer_id;
     cli_number key_version;
     const char *metadata;
-    cli_number jobs;
-    bool list;
-    bool json;
-    bool no_progress;
+    cli_work work;
 } arguments;
 
 static const cli_option options[] = {
@@ -48,13 +43,7 @@ static const cli_option options[] = {
                ".manifest.json."),
     CLI_OPTION(arguments, hash, CLI_TEXT, "hash", "HASH",
                "sha256 (the default), blake2b or blake3. oms only."),
-    CLI_OPTION(arguments, files, CLI_FLAG, "files", NULL,
-               "One digest per file. This is the default."),
-    CLI_OPTION(arguments, shards, CLI_FLAG, "shards", NULL,
-               "One digest per shard of 1,000,000,000 bytes, so that one file is read by many "
-               "threads. oms only."),
-    CLI_OPTION(arguments, shard_size, CLI_SIZE, "shard-size", "BYTES",
-               "Shards of another size; K, M and G stand for powers of 1024. oms only."),
+    CLI_LAYOUT_OPTIONS(arguments, " oms only."),
     CLI_OPTION(arguments, ignore, CLI_TEXTS, "ignore", "PATH",
                "Leave out a file or directory, named relative to the model. May be given again. "
                "oms only."),
@@ -71,12 +60,7 @@ static const cli_option options[] = {
                "Record the version of the key; manifest-json only."),
     CLI_OPTION(arguments, metadata, CLI_TEXT, "metadata", "FILE.json",
                "The training metadata, which sig-json signs and needs."),
-    CLI_OPTION(arguments, jobs, CLI_NUMBER, "jobs", "N",
-               "Threads to use. Default: as many as the process may."),
-    CLI_OPTION(arguments, list, CLI_FLAG, "list", NULL, "Name every file that was signed."),
-    CLI_OPTION(arguments, json, CLI_FLAG, "json", NULL, "Print the report as JSON."),
-    CLI_OPTION(arguments, no_progress, CLI_FLAG, "no-progress", NULL,
-               "Show no progress, not even on a terminal."),
+    CLI_WORK_OPTIONS(arguments),
     {0},
 };
 
@@ -87,22 +71,13 @@ static int check(const cli_command *command, const arguments *given, const cli_t
     if (given->key == NULL) {
         return cli_usage(command, "--key is missing; 'hallmark key generate' makes one");
     }
-    if (given->files + given->shards + given->shard_size.given > 1) {
-        return cli_usage(command, "only one of --files, --shards and --shard-size can be given");
-    }
-    if (given->shard_size.given && given->shard_size.value == 0) {
-        return cli_usage(command, "--shard-size must be at least 1");
-    }
     if (given->key_version.given && given->key_version.value == 0) {
         return cli_usage(command, "--key-version must be at least 1");
     }
     if (given->chain.count > 0 && given->cert == NULL) {
         return cli_usage(command, "--chain needs --cert");
     }
-    if (given->jobs.value > 4096) {
-        return cli_usage(command, "--jobs must be at most 4096");
-    }
-    return HM_OK;
+    return cli_check(command, &given->layout, &given->work);
 }
 
 static hm_status open_signer(arguments *given, hm_signer **signer, hm_error **error) {
@@ -118,75 +93,69 @@ static hm_status open_signer(arguments *given, hm_signer **signer, hm_error **er
     return status;
 }
 
-static void fill(const arguments *given, const char *metadata, cli_progress *progress,
-                 hm_sign_options *how) {
+static void fill(const arguments *given, cli_progress *progress, hm_sign_options *how) {
     how->flags = (given->include_git ? HM_SIGN_INCLUDE_GIT : 0) |
                  (given->follow_symlinks ? HM_SIGN_FOLLOW_SYMLINKS : 0) |
                  (given->name_dot ? HM_SIGN_NAME_DOT : 0);
     how->signature = given->signature;
     how->format = given->format;
     how->hash = given->hash;
-    how->shard_size = given->shards ? HM_SHARD_SIZE_DEFAULT : given->shard_size.value;
+    how->shard_size = cli_shard_size(&given->layout);
     how->ignore = given->ignore.list;
     how->ignore_count = given->ignore.count;
     how->signer_id = given->signer_id;
     how->key_version = given->key_version.value;
-    how->metadata = metadata;
-    how->jobs = (unsigned)given->jobs.value;
+    how->metadata_file = given->metadata;
+    how->jobs = (unsigned)given->work.jobs.value;
     how->progress = cli_progress_show;
     how->progress_context = progress;
 }
 
-static int sign(arguments *given, const cli_texts *operands, const char *metadata) {
-    hm_error *error = NULL;
-    hm_report *report = NULL;
+static hm_status open_models(const cli_texts *paths, hm_model **models, hm_error **error) {
+    hm_status status = HM_OK;
+    for (size_t i = 0; i < paths->count && status == HM_OK; i++) {
+        status = hm_model_open(paths->list[i], &models[i], error);
+    }
+    return status;
+}
+
+static hm_status sign(arguments *given, const cli_texts *operands, hm_model **models,
+                      hm_report **report, hm_error **error) {
     hm_signer *signer = NULL;
     cli_progress progress;
     hm_sign_options how = HM_SIGN_OPTIONS_INIT;
-    hm_model **models = calloc(operands->count, sizeof(hm_model *));
-    hm_status status = models != NULL ? HM_OK : HM_UNDECIDED;
-    for (size_t i = 0; i < operands->count && status == HM_OK; i++) {
-        status = hm_model_open(operands->list[i], &models[i], &error);
-    }
+    hm_status status = open_models(operands, models, error);
     if (status == HM_OK) {
-        status = open_signer(given, &signer, &error);
+        status = open_signer(given, &signer, error);
     }
-    cli_progress_start(&progress, given->no_progress);
+    cli_progress_start(&progress, given->work.no_progress);
     if (status == HM_OK) {
-        fill(given, metadata, &progress, &how);
-        status = hm_sign(models, operands->count, signer, &how, &report, &error);
+        fill(given, &progress, &how);
+        status = hm_sign(models, operands->count, signer, &how, report, error);
     }
     cli_progress_end(&progress);
     hm_signer_close(&signer);
-    for (size_t i = 0; models != NULL && i < operands->count; i++) {
-        hm_model_close(&models[i]);
-    }
-    free(models);
-    return cli_finish("sign", operands->list[0], status, &report, &error, given->json,
-                      given->list);
+    return status;
 }
 
-static int run(const cli_command *command, int argc, char **argv) {
-    arguments given = {0};
-    cli_texts operands = {0};
-    cli_parsed parsed = cli_parse(command, argc, argv, &given, &operands);
-    int code = parsed == CLI_DONE ? HM_OK : HM_USAGE;
-    if (parsed == CLI_GO_ON) {
-        code = check(command, &given, &operands);
-        char *metadata = NULL;
-        if (code == HM_OK && given.metadata != NULL) {
-            metadata = cli_read_text(given.metadata);
-            code = metadata != NULL ? HM_OK : HM_UNDECIDED;
-        }
-        if (code == HM_OK) {
-            code = sign(&given, &operands, metadata);
-        }
-        free(metadata);
+static int act(const cli_command *command, void *arguments_given, const cli_texts *operands) {
+    arguments *given = arguments_given;
+    hm_error *error = NULL;
+    hm_report *report = NULL;
+    int code = check(command, given, operands);
+    if (code != HM_OK) {
+        return code;
     }
-    cli_texts_free(&given.chain);
-    cli_texts_free(&given.ignore);
-    cli_texts_free(&operands);
-    return code;
+    hm_status status = HM_UNDECIDED;
+    hm_model **models = calloc(operands->count, sizeof(hm_model *));
+    if (models != NULL) {
+        status = sign(given, operands, models, &report, &error);
+        for (size_t i = 0; i < operands->count; i++) {
+            hm_model_close(&models[i]);
+        }
+    }
+    free(models);
+    return cli_finish("sign", operands->list[0], status, &report, &error, &given->work);
 }
 
 const cli_command cli_sign = {
@@ -196,5 +165,6 @@ const cli_command cli_sign = {
     .details = "MODEL is a file or a directory. Several files make one bundle manifest "
                "(manifest-json).\n",
     .options = options,
-    .run = run,
+    .arguments_size = sizeof(arguments),
+    .act = act,
 };

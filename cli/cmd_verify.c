@@ -20,10 +20,8 @@ typedef struct arguments {
     bool allow_v020;
     bool allow_expired;
     bool allow_missing_eku;
-    cli_number jobs;
-    bool list;
-    bool json;
-    bool no_progress;
+    bool include_git;
+    cli_work work;
 } arguments;
 
 static const cli_option options[] = {
@@ -47,6 +45,9 @@ static const cli_option options[] = {
     CLI_OPTION(arguments, ignore, CLI_TEXTS, "ignore", "PATH",
                "Do not look at a file or directory, named relative to the model, that the "
                "signature does not list. May be given again."),
+    CLI_OPTION(arguments, include_git, CLI_FLAG, "include-git", NULL,
+               "Do not pass over .git, .gitignore, .gitattributes and .github by default. What the "
+               "signature lists as ignored needs --strict-paths as well."),
     CLI_OPTION(arguments, ignore_unsigned, CLI_FLAG, "ignore-unsigned", NULL,
                "Tell of files that are not signed, but do not refuse the model for them."),
     CLI_OPTION(arguments, strict_paths, CLI_FLAG, "strict-paths", NULL,
@@ -63,12 +64,7 @@ static const cli_option options[] = {
                "up expiry: a key that leaked long ago stays good for ever."),
     CLI_OPTION(arguments, allow_missing_eku, CLI_FLAG, "allow-missing-eku", NULL,
                "Accept a certificate for digital signatures that does not say 'code signing'."),
-    CLI_OPTION(arguments, jobs, CLI_NUMBER, "jobs", "N",
-               "Threads to use. Default: as many as the process may."),
-    CLI_OPTION(arguments, list, CLI_FLAG, "list", NULL, "Name every file, however many."),
-    CLI_OPTION(arguments, json, CLI_FLAG, "json", NULL, "Print the report as JSON."),
-    CLI_OPTION(arguments, no_progress, CLI_FLAG, "no-progress", NULL,
-               "Show no progress, not even on a terminal."),
+    CLI_WORK_OPTIONS(arguments),
     {0},
 };
 
@@ -79,10 +75,7 @@ static int check(const cli_command *command, const arguments *given, const cli_t
     if (given->keys.count == 0 && given->roots.count == 0) {
         return cli_usage(command, "say whom to believe: --key PUB or --root CERT");
     }
-    if (given->jobs.value > 4096) {
-        return cli_usage(command, "--jobs must be at most 4096");
-    }
-    return HM_OK;
+    return cli_check(command, NULL, &given->work);
 }
 
 typedef hm_status (*add_function)(hm_policy *policy, const char *path, hm_error **error);
@@ -135,12 +128,13 @@ static hm_status make_policy(const arguments *given, hm_policy **policy, hm_erro
 static void fill(const arguments *given, cli_progress *progress, hm_verify_options *how) {
     how->flags = (given->ignore_unsigned ? HM_VERIFY_IGNORE_UNSIGNED : 0) |
                  (given->fail_fast ? HM_VERIFY_FAIL_FAST : 0) |
+                 (given->include_git ? HM_VERIFY_INCLUDE_GIT : 0) |
                  (given->strict_paths ? HM_VERIFY_STRICT_PATHS : 0);
     how->signature = given->signature;
     how->ignore = given->ignore.list;
     how->ignore_count = given->ignore.count;
     how->expected_name = given->name;
-    how->jobs = (unsigned)given->jobs.value;
+    how->jobs = (unsigned)given->work.jobs.value;
     how->progress = cli_progress_show;
     how->progress_context = progress;
 }
@@ -156,7 +150,7 @@ static int verify(const arguments *given, const char *path) {
     if (status == HM_OK) {
         status = hm_model_open(path, &model, &error);
     }
-    cli_progress_start(&progress, given->no_progress);
+    cli_progress_start(&progress, given->work.no_progress);
     if (status == HM_OK) {
         fill(given, &progress, &how);
         status = hm_verify(model, policy, &how, &report, &error);
@@ -164,34 +158,24 @@ static int verify(const arguments *given, const char *path) {
     cli_progress_end(&progress);
     hm_model_close(&model);
     hm_policy_free(&policy);
-    return cli_finish("verify", path, status, &report, &error, given->json, given->list);
+    return cli_finish("verify", path, status, &report, &error, &given->work);
 }
 
-static int run(const cli_command *command, int argc, char **argv) {
-    arguments given = {0};
-    cli_texts operands = {0};
-    cli_parsed parsed = cli_parse(command, argc, argv, &given, &operands);
-    int code = parsed == CLI_DONE ? HM_OK : HM_USAGE;
-    if (parsed == CLI_GO_ON) {
-        code = check(command, &given, &operands);
-        code = code == HM_OK ? verify(&given, operands.list[0]) : code;
-    }
-    cli_texts *const lists[] = {&given.keys,  &given.roots,        &given.subjects,
-                                &given.names, &given.fingerprints, &given.ignore,
-                                &operands};
-    for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
-        cli_texts_free(lists[i]);
-    }
-    return code;
+static int act(const cli_command *command, void *arguments_given, const cli_texts *operands) {
+    const arguments *given = arguments_given;
+    int code = check(command, given, operands);
+    return code == HM_OK ? verify(given, operands->list[0]) : code;
 }
 
 const cli_command cli_verify = {
     .name = "verify",
     .summary = "Verify a model against its signature before it is used.",
     .operands = "MODEL (--key PUB | --root CERT)...",
-    .details = "Exit status: 0 only when the model is exactly what a believed signer signed, 1 when\n"
-               "it is refused, 3 when that could not be found out. For a bundle manifest name the\n"
-               "directory that holds the files, and --signature.\n",
+    .details =
+        "Exit status: 0 only when the model is exactly what a believed signer signed, 1 when\n"
+        "it is refused, 3 when that could not be found out. For a bundle manifest name the\n"
+        "directory that holds the files, and --signature.\n",
     .options = options,
-    .run = run,
+    .arguments_size = sizeof(arguments),
+    .act = act,
 };

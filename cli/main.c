@@ -40,7 +40,7 @@ static int version(void) {
     hm_error *error = NULL;
     char *info = NULL;
     if (hm_build_info(&info, &error) != HM_OK) {
-        return cli_fail(&error);
+        return cli_fail(HM_UNDECIDED, &error);
     }
     printf("hallmark %s\n%s", hm_version(), info);
     hm_text_free(&info);
@@ -81,8 +81,7 @@ static int unknown(int argc, char **argv) {
         for (size_t i = 0; i < COMMAND_COUNT; i++) {
             size_t length = strlen(argv[0]);
             if (strncmp(commands[i]->name, argv[0], length) == 0) {
-                fprintf(stderr, "  hallmark %-16s %s\n", commands[i]->name,
-                        commands[i]->summary);
+                fprintf(stderr, "  hallmark %-16s %s\n", commands[i]->name, commands[i]->summary);
             }
         }
         return HM_USAGE;
@@ -103,7 +102,7 @@ static bool called_as_model_signing(const char *program) {
 
 static int dispatch(int argc, char **argv) {
     if (argc > 0 && called_as_model_signing(argv[0])) {
-        return cli_model_signing.run(&cli_model_signing, argc - 1, argv + 1);
+        return cli_run(&cli_model_signing, argc - 1, argv + 1);
     }
     argc -= argc > 0;
     argv++;
@@ -118,7 +117,7 @@ static int dispatch(int argc, char **argv) {
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
         int words = matches(commands[i], argc, argv);
         if (words > 0) {
-            return commands[i]->run(commands[i], argc - words, argv + words);
+            return cli_run(commands[i], argc - words, argv + words);
         }
     }
     return unknown(argc, argv);

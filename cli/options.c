@@ -29,18 +29,18 @@ enum { HELP_COLUMN = 30, HELP_WIDTH = 78 };
 static void print_wrapped(const char *text, int column, int indent) {
     while (*text != '\0') {
         int length = (int)strcspn(text, " ");
-        if (column + length > HELP_WIDTH && column > indent) {
+        if (column + 1 + length > HELP_WIDTH && column > indent) {
             printf("\n%*s", indent, "");
             column = indent;
+        }
+        if (column > indent) {
+            putchar(' ');
+            column++;
         }
         printf("%.*s", length, text);
         column += length;
         text += length;
-        if (*text == ' ') {
-            putchar(' ');
-            column++;
-            text++;
-        }
+        text += *text == ' ' ? 1 : 0;
     }
     putchar('\n');
 }
@@ -71,7 +71,7 @@ void cli_help(const cli_command *command) {
 
 /* ---- parsing -------------------------------------------------------------------------------- */
 
-static bool add_text(cli_texts *texts, const char *text) {
+bool cli_texts_add(cli_texts *texts, const char *text) {
     const char **larger = reallocarray(texts->list, texts->count + 1, sizeof(*larger));
     if (larger == NULL) {
         return false;
@@ -100,8 +100,7 @@ static bool parse_number(const char *text, bool units, cli_number *number) {
     return true;
 }
 
-static const cli_option *find_option(const cli_command *command, const char *name,
-                                     size_t length) {
+static const cli_option *find_option(const cli_command *command, const char *name, size_t length) {
     for (const cli_option *option = command->options; option->name != NULL; option++) {
         if (strlen(option->name) == length && strncmp(option->name, name, length) == 0) {
             return option;
@@ -110,82 +109,151 @@ static const cli_option *find_option(const cli_command *command, const char *nam
     return NULL;
 }
 
-/* Stores one option's value. False after saying what is wrong with it. */
-static bool store(const cli_command *command, const cli_option *option, const char *value,
-                  void *arguments) {
+typedef enum parsed {
+    GO_ON,
+    HELPED, /* exit 0 */
+    WRONG,  /* said so: exit 2 */
+    FAILED, /* said so: exit 3 */
+} parsed;
+
+static parsed no_memory(void) {
+    cli_complain("out of memory");
+    return FAILED;
+}
+
+static parsed store_text(const cli_command *command, const cli_option *option, const char *value,
+                         const char **target) {
+    if (*target != NULL) {
+        cli_usage(command, "--%s is given twice", option->name);
+        return WRONG;
+    }
+    *target = value;
+    return GO_ON;
+}
+
+static parsed store_number(const cli_command *command, const cli_option *option, const char *value,
+                           cli_number *target) {
+    if (parse_number(value, option->kind == CLI_SIZE, target)) {
+        return GO_ON;
+    }
+    cli_usage(command, "--%s wants a number, not '%s'", option->name, value);
+    return WRONG;
+}
+
+/* Stores one option's value. */
+static parsed store(const cli_command *command, const cli_option *option, const char *value,
+                    void *arguments) {
     void *target = (char *)arguments + option->offset;
     switch (option->kind) {
-    case CLI_FLAG: *(bool *)target = true; return true;
-    case CLI_TEXT:
-        if (*(const char **)target != NULL) {
-            cli_usage(command, "--%s is given twice", option->name);
-            return false;
-        }
-        *(const char **)target = value;
-        return true;
-    case CLI_TEXTS:
-        if (!add_text(target, value)) {
-            cli_usage(command, "out of memory");
-            return false;
-        }
-        return true;
+    case CLI_FLAG: *(bool *)target = true; return GO_ON;
+    case CLI_TEXT: return store_text(command, option, value, target);
+    case CLI_TEXTS: return cli_texts_add(target, value) ? GO_ON : no_memory();
     case CLI_NUMBER:
-    case CLI_SIZE:
-        if (!parse_number(value, option->kind == CLI_SIZE, target)) {
-            cli_usage(command, "--%s wants a number, not '%s'", option->name, value);
-            return false;
-        }
-        return true;
+    case CLI_SIZE: return store_number(command, option, value, target);
     }
-    return false;
+    return WRONG;
 }
 
 /* Takes argv[*index], an option, and its value, which may be the next word. */
-static bool take_option(const cli_command *command, int argc, char **argv, int *index,
-                        void *arguments) {
+static parsed take_option(const cli_command *command, int argc, char **argv, int *index,
+                          void *arguments) {
     const char *name = argv[*index] + 2;
     size_t length = strcspn(name, "=");
     const char *value = name[length] == '=' ? name + length + 1 : NULL;
     const cli_option *option = find_option(command, name, length);
     if (option == NULL) {
         cli_usage(command, "there is no option '--%.*s'", (int)length, name);
-        return false;
+        return WRONG;
     }
     if (option->kind == CLI_FLAG && value != NULL) {
         cli_usage(command, "--%s takes no value", option->name);
-        return false;
+        return WRONG;
     }
     if (option->kind != CLI_FLAG && value == NULL) {
         if (*index + 1 >= argc) {
             cli_usage(command, "--%s wants %s", option->name, option->argument);
-            return false;
+            return WRONG;
         }
         value = argv[++*index];
     }
     return store(command, option, value, arguments);
 }
 
-cli_parsed cli_parse(const cli_command *command, int argc, char **argv, void *arguments,
-                     cli_texts *operands) {
+static parsed parse(const cli_command *command, int argc, char **argv, void *arguments,
+                    cli_texts *operands) {
+    parsed result = GO_ON;
     bool options_ended = false;
-    for (int i = 0; i < argc; i++) {
+    for (int i = 0; i < argc && result == GO_ON; i++) {
         const char *word = argv[i];
         if (options_ended || word[0] != '-' || word[1] == '\0') {
-            if (!add_text(operands, word)) {
-                cli_usage(command, "out of memory");
-                return CLI_WRONG;
-            }
+            result = cli_texts_add(operands, word) ? GO_ON : no_memory();
         } else if (strcmp(word, "--") == 0) {
             options_ended = true;
         } else if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
             cli_help(command);
-            return CLI_DONE;
+            result = HELPED;
         } else if (word[1] != '-') {
             cli_usage(command, "there is no option '%s'", word);
-            return CLI_WRONG;
-        } else if (!take_option(command, argc, argv, &i, arguments)) {
-            return CLI_WRONG;
+            result = WRONG;
+        } else {
+            result = take_option(command, argc, argv, &i, arguments);
         }
     }
-    return CLI_GO_ON;
+    return result;
+}
+
+static void free_lists(const cli_command *command, void *arguments) {
+    for (const cli_option *option = command->options; option->name != NULL; option++) {
+        if (option->kind == CLI_TEXTS) {
+            cli_texts_free((cli_texts *)(void *)((char *)arguments + option->offset));
+        }
+    }
+}
+
+static int finish(const cli_command *command, parsed result, void *arguments,
+                  const cli_texts *operands) {
+    switch (result) {
+    case GO_ON: return command->act(command, arguments, operands);
+    case HELPED: return HM_OK;
+    case WRONG: return HM_USAGE;
+    case FAILED: break;
+    }
+    return HM_UNDECIDED;
+}
+
+int cli_run(const cli_command *command, int argc, char **argv) {
+    if (command->run != NULL) {
+        return command->run(command, argc, argv);
+    }
+    cli_texts operands = {0};
+    void *arguments = calloc(1, command->arguments_size);
+    parsed result =
+        arguments != NULL ? parse(command, argc, argv, arguments, &operands) : no_memory();
+    int code = finish(command, result, arguments, &operands);
+    if (arguments != NULL) {
+        free_lists(command, arguments);
+    }
+    free(arguments);
+    cli_texts_free(&operands);
+    return code;
+}
+
+/* ---- shared checks ------------------------------------------------------------------------- */
+
+int cli_check(const cli_command *command, const cli_layout *layout, const cli_work *work) {
+    enum { JOBS_MAX = 4096 };
+    if (layout != NULL && layout->files + layout->shards + layout->shard_size.given > 1) {
+        return cli_usage(command, "only one of --files, --shards and --shard-size can be given");
+    }
+    if (layout != NULL && layout->shard_size.given && layout->shard_size.value == 0) {
+        return cli_usage(command, "--shard-size must be at least 1");
+    }
+    if (work->jobs.value > JOBS_MAX) {
+        return cli_usage(command, "--jobs must be at most %d", JOBS_MAX);
+    }
+    return HM_OK;
+}
+
+uint64_t cli_shard_size(const cli_layout *layout) {
+    return layout->shards ? HM_SHARD_SIZE_DEFAULT : layout->shard_size.value;
 }

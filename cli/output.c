@@ -55,16 +55,16 @@ void cli_complain(const char *format, ...) {
     va_end(args);
 }
 
-int cli_fail(hm_error **error) {
-    int status = (int)hm_error_status(*error);
+int cli_fail(hm_status status, hm_error **error) {
     const char *word = hm_reason_word(hm_error_reason(*error));
-    fprintf(stderr, "hallmark: %s%s%s%s\n", hm_error_message(*error), *word != '\0' ? " (" : "",
+    fprintf(stderr, "hallmark: %s%s%s%s\n",
+            *error != NULL ? hm_error_message(*error) : "out of memory", *word != '\0' ? " (" : "",
             word, *word != '\0' ? ")" : "");
     if (*hm_error_hint(*error) != '\0') {
         fprintf(stderr, "hallmark: %s\n", hm_error_hint(*error));
     }
     hm_error_free(error);
-    return status;
+    return status == HM_OK ? HM_UNDECIDED : (int)status;
 }
 
 static bool colours(FILE *stream) {
@@ -89,55 +89,40 @@ static hm_status render(const hm_report *report, bool json, bool list, FILE *str
     return hm_report_text(report, flags | (colours(stream) ? HM_TEXT_COLOUR : 0), text, error);
 }
 
-int cli_finish(const char *operation, const char *model, hm_status status, hm_report **report,
-               hm_error **error, bool json, bool list) {
-    char *text = NULL;
+/* A report that says no more than the error is not worth its lines. */
+static bool worth_showing(const hm_report *report, bool json, hm_status status) {
+    return report != NULL && (json || status == HM_OK || hm_report_finding_count(report) > 0);
+}
+
+static int show(const hm_report *report, hm_status status, hm_error **error, bool json, bool list) {
     hm_error *unmade = NULL;
-    int code = (int)status;
+    char *text = NULL;
+    FILE *stream = json || status == HM_OK ? stdout : stderr;
+    if (render(report, json, list, stream, &text, &unmade) != HM_OK) {
+        int code = status == HM_OK ? cli_fail(HM_UNDECIDED, &unmade) : cli_fail(status, error);
+        hm_error_free(&unmade);
+        return code;
+    }
+    fputs(text, stream);
+    if (json) {
+        fputc('\n', stream);
+    }
+    hm_text_free(&text);
+    return check_written(stream, (int)status);
+}
+
+int cli_finish(const char *operation, const char *model, hm_status status, hm_report **report,
+               hm_error **error, const cli_work *work) {
+    hm_error *unmade = NULL;
+    bool json = work != NULL && work->json;
+    bool list = work != NULL && work->list;
     if (*report == NULL && json && *error != NULL &&
         hm_report_from_error(operation, model, *error, report, &unmade) != HM_OK) {
         hm_error_free(&unmade);
     }
-    if (*report == NULL || (!json && hm_report_finding_count(*report) == 0 && status != HM_OK)) {
-        code = cli_fail(error);
-        hm_report_free(report);
-        return code;
-    }
-    FILE *stream = json || status == HM_OK ? stdout : stderr;
-    if (render(*report, json, list, stream, &text, &unmade) == HM_OK) {
-        fputs(text, stream);
-        if (json) {
-            fputc('\n', stream);
-        }
-    } else {
-        code = code == HM_OK ? cli_fail(&unmade) : code;
-    }
-    hm_text_free(&text);
-    hm_error_free(&unmade);
+    int code = worth_showing(*report, json, status) ? show(*report, status, error, json, list)
+                                                    : cli_fail(status, error);
     hm_error_free(error);
     hm_report_free(report);
-    return check_written(stream, code);
-}
-
-char *cli_read_text(const char *path) {
-    enum { LIMIT = 16 << 20 };
-    FILE *file = fopen(path, "re");
-    char *text = malloc(LIMIT + 1);
-    size_t length = file != NULL && text != NULL ? fread(text, 1, LIMIT + 1, file) : 0;
-    bool failed = file == NULL || text == NULL || ferror(file);
-    if (failed) {
-        cli_complain("cannot read %s: %s", path, strerror(errno));
-    } else if (length > LIMIT || memchr(text, 0, length) != NULL) {
-        cli_complain("%s is too large, or is not text", path);
-        failed = true;
-    }
-    if (file != NULL) {
-        fclose(file);
-    }
-    if (failed) {
-        free(text);
-        return NULL;
-    }
-    text[length] = '\0';
-    return text;
+    return code;
 }

@@ -52,18 +52,18 @@ typedef enum hm_status {
 /** Why something was refused. The words (hm_reason_word()) never change. */
 typedef enum hm_reason {
     HM_REASON_NONE = 0,
-    HM_REASON_UNSIGNED,             /**< `unsigned`: there is no signature. */
-    HM_REASON_MALFORMED,            /**< `malformed`: the signature file breaks its format. */
-    HM_REASON_BAD_SIGNATURE,        /**< `bad-signature`: it does not verify under the key. */
-    HM_REASON_UNTRUSTED_SIGNER,     /**< `untrusted-signer`: by nobody the policy believes. */
-    HM_REASON_REVOKED_KEY,          /**< `revoked-key` */
-    HM_REASON_EXPIRED,              /**< `expired`: outside a validity period. */
-    HM_REASON_DIGEST_MISMATCH,      /**< `digest-mismatch`: content differs from what was signed. */
-    HM_REASON_MISSING_FILE,         /**< `missing-file`: signed, but not there. */
-    HM_REASON_EXTRA_FILE,           /**< `extra-file`: there, but not signed. */
+    HM_REASON_UNSIGNED,         /**< `unsigned`: there is no signature. */
+    HM_REASON_MALFORMED,        /**< `malformed`: the signature file breaks its format. */
+    HM_REASON_BAD_SIGNATURE,    /**< `bad-signature`: it does not verify under the key. */
+    HM_REASON_UNTRUSTED_SIGNER, /**< `untrusted-signer`: by nobody the policy believes. */
+    HM_REASON_REVOKED_KEY,      /**< `revoked-key` */
+    HM_REASON_EXPIRED,          /**< `expired`: outside a validity period. */
+    HM_REASON_DIGEST_MISMATCH,  /**< `digest-mismatch`: content differs from what was signed. */
+    HM_REASON_MISSING_FILE,     /**< `missing-file`: signed, but not there. */
+    HM_REASON_EXTRA_FILE,       /**< `extra-file`: there, but not signed. */
     HM_REASON_PINNED_DIGEST_MISMATCH, /**< `pinned-digest-mismatch` */
-    HM_REASON_UNSUPPORTED,          /**< `unsupported`: this method or thing is not handled. */
-    HM_REASON_CHANGED_WHILE_READING,  /**< `changed-while-reading`: a file moved under the reader. */
+    HM_REASON_UNSUPPORTED,            /**< `unsupported`: this method or thing is not handled. */
+    HM_REASON_CHANGED_WHILE_READING, /**< `changed-while-reading`: a file moved under the reader. */
 } hm_reason;
 
 /** The unchanging word of a reason, such as "bad-signature"; "" for ::HM_REASON_NONE. */
@@ -121,7 +121,8 @@ typedef struct hm_signer_options {
     hm_passphrase_fn passphrase; /**< NULL: an encrypted key cannot be opened. */
     void *passphrase_context;
 } hm_signer_options;
-#define HM_SIGNER_OPTIONS_INIT {.size = sizeof(hm_signer_options)}
+#define HM_SIGNER_OPTIONS_INIT                                                                     \
+    { .size = sizeof(hm_signer_options) }
 
 /**
  * Opens a private key: PKCS#8 or traditional PEM, encrypted or not; EC on P-256, P-384 or P-521,
@@ -160,7 +161,8 @@ typedef struct hm_keygen_options {
     hm_passphrase_fn passphrase; /**< Required unless ::HM_KEYGEN_PLAIN. */
     void *passphrase_context;
 } hm_keygen_options;
-#define HM_KEYGEN_OPTIONS_INIT {.size = sizeof(hm_keygen_options)}
+#define HM_KEYGEN_OPTIONS_INIT                                                                     \
+    { .size = sizeof(hm_keygen_options) }
 #define HM_KEYGEN_PLAIN (UINT64_C(1) << 1) /**< Store the private key unencrypted. */
 
 /**
@@ -194,7 +196,9 @@ HM_API HM_MUST_USE hm_status hm_policy_add_root(hm_policy *policy, const char *p
 /** What of a certificate an identity is compared with. */
 typedef enum hm_identity_kind {
     HM_IDENTITY_SUBJECT = 1,     /**< The subject as RFC 2253 text, such as "CN=ci,O=Acme". */
-    HM_IDENTITY_SAN = 2,         /**< A subject alternative name: e-mail, DNS name or URI, exact. */
+    HM_IDENTITY_SAN = 2,         /**< A subject alternative name, exact: an e-mail address, DNS name
+                                      or URI, told apart by form, or by "email:", "DNS:" or "URI:"
+                                      in front. */
     HM_IDENTITY_FINGERPRINT = 3, /**< Hex SHA-256 of the certificate's DER. */
 } hm_identity_kind;
 
@@ -239,8 +243,7 @@ HM_API hm_status hm_report_status(const hm_report *report);
 /** Why not, or ::HM_REASON_NONE. The first and gravest of possibly several findings. */
 HM_API hm_reason hm_report_reason(const hm_report *report);
 /** The report as JSON; the schema is `docs/report.schema.json`. Free with hm_text_free(). */
-HM_API HM_MUST_USE hm_status hm_report_json(const hm_report *report, char **json,
-                                            hm_error **error);
+HM_API HM_MUST_USE hm_status hm_report_json(const hm_report *report, char **json, hm_error **error);
 
 #define HM_TEXT_LIST (UINT64_C(1) << 1)   /**< Name every file, however many. */
 #define HM_TEXT_COLOUR (UINT64_C(1) << 2) /**< For a terminal that shows colours. */
@@ -310,18 +313,20 @@ typedef struct hm_sign_options {
     uint64_t shard_size;       /**< Bytes per shard; 0: whole files. `oms` only. */
     const char *const *ignore; /**< Paths, relative to the model, that are left out; `oms` only. */
     size_t ignore_count;
-    const char *signer_id;     /**< Who claims to sign; seeds' formats only. */
+    const char *signer_id;     /**< Who claims to sign; sig-json, manifest-json. */
     uint64_t key_version;      /**< Recorded by `manifest-json`; 0: none. */
     const char *metadata;      /**< JSON object with the training metadata; `sig-json` needs it. */
+    const char *metadata_file; /**< Where to read that from, when `metadata` is NULL. */
     unsigned jobs;             /**< Threads; 0: as many as the process may use. */
     hm_progress_fn progress;   /**< May be NULL. */
     void *progress_context;
 } hm_sign_options;
-#define HM_SIGN_OPTIONS_INIT {.size = sizeof(hm_sign_options)}
+#define HM_SIGN_OPTIONS_INIT                                                                       \
+    { .size = sizeof(hm_sign_options) }
 #define HM_SIGN_INCLUDE_GIT (UINT64_C(1) << 1)     /**< Sign .git and its like too. */
 #define HM_SIGN_FOLLOW_SYMLINKS (UINT64_C(1) << 2) /**< Sign what links inside the model lead to. */
-#define HM_SIGN_NAME_DOT (UINT64_C(1) << 3)        /**< `oms`, single file: sign the name "."
-                                                        as model_signing does, not the file's. */
+/** `oms`, single file: sign the name "." as model_signing does, not the file's. */
+#define HM_SIGN_NAME_DOT (UINT64_C(1) << 3)
 
 /**
  * Signs models and writes one signature file, whole or not at all.
@@ -332,9 +337,9 @@ typedef struct hm_sign_options {
  *         empty model, a file that changes meanwhile), ::HM_USAGE when options do not fit the
  *         format or key, ::HM_UNDECIDED on I/O errors.
  */
-HM_API HM_MUST_USE hm_status hm_sign(hm_model *const *models, size_t model_count,
-                                     hm_signer *signer, const hm_sign_options *options,
-                                     hm_report **report, hm_error **error);
+HM_API HM_MUST_USE hm_status hm_sign(hm_model *const *models, size_t model_count, hm_signer *signer,
+                                     const hm_sign_options *options, hm_report **report,
+                                     hm_error **error);
 
 typedef struct hm_verify_options {
     size_t size;
@@ -342,18 +347,20 @@ typedef struct hm_verify_options {
     const char *signature;     /**< NULL: looked for in the formats' default places. */
     const char *const *ignore; /**< Paths, relative to the model, not to be looked at. */
     size_t ignore_count;
-    const char *expected_name; /**< The file name that the signature must carry (seeds' formats);
+    const char *expected_name; /**< The file name that the signature must carry (single files);
                                     NULL: the model's own. */
     unsigned jobs;
     hm_progress_fn progress;
     void *progress_context;
 } hm_verify_options;
-#define HM_VERIFY_OPTIONS_INIT {.size = sizeof(hm_verify_options)}
+#define HM_VERIFY_OPTIONS_INIT                                                                     \
+    { .size = sizeof(hm_verify_options) }
 #define HM_VERIFY_IGNORE_UNSIGNED (UINT64_C(1) << 1) /**< Unsigned files are listed, not refused. */
 #define HM_VERIFY_FAIL_FAST (UINT64_C(1) << 2)       /**< Stop at the first difference. */
-#define HM_VERIFY_STRICT_PATHS (UINT64_C(1) << 3)    /**< Ignore nothing but the format's own
-                                                          defaults and the signature file. */
-#define HM_VERIFY_INCLUDE_GIT (UINT64_C(1) << 4) /**< Ignore .git and its like only where the
+/** Ignore nothing but the format's own defaults and the signature file. */
+#define HM_VERIFY_STRICT_PATHS (UINT64_C(1) << 3)
+#define HM_VERIFY_INCLUDE_GIT                                                                      \
+    (UINT64_C(1) << 4) /**< Ignore .git and its like only where the
                                                       signature says so. */
 
 /**
@@ -381,12 +388,13 @@ typedef struct hm_digest_options {
     hm_progress_fn progress;
     void *progress_context;
 } hm_digest_options;
-#define HM_DIGEST_OPTIONS_INIT {.size = sizeof(hm_digest_options)}
+#define HM_DIGEST_OPTIONS_INIT                                                                     \
+    { .size = sizeof(hm_digest_options) }
 #define HM_DIGEST_INCLUDE_GIT (UINT64_C(1) << 1)
 #define HM_DIGEST_FOLLOW_SYMLINKS (UINT64_C(1) << 2)
-#define HM_DIGEST_PATH_ORDER (UINT64_C(1) << 3) /**< Root digest in the order of path components,
-                                                     as model_signing has it; it differs where
-                                                     names hold bytes below '/'. */
+/** Root digest in the order of path components, as model_signing has it; it differs where names
+ *  hold bytes below '/'. */
+#define HM_DIGEST_PATH_ORDER (UINT64_C(1) << 3)
 
 /** Digests a model as signing would: the model digest, the OMS root digest, every entry. */
 HM_API HM_MUST_USE hm_status hm_digest(hm_model *model, const hm_digest_options *options,

@@ -29,18 +29,21 @@ hm_status hm_collect_method(const char *hash, uint64_t shard_size, hm_measure_op
 hm_status hm_collect_ignore(const char *const *paths, size_t count, hm_ignore *ignore,
                             hm_error **error) {
     for (size_t i = 0; i < count; i++) {
-        size_t length = strlen(paths[i]);
-        while (length > 1 && paths[i][length - 1] == '/') {
+        /* "./log/" is how a shell completes "log". */
+        const char *begin = strncmp(paths[i], "./", 2) == 0 ? paths[i] + 2 : paths[i];
+        size_t length = strlen(begin);
+        while (length > 1 && begin[length - 1] == '/') {
             length--;
         }
-        hm_auto_free char *path = hm_strndup(paths[i], length);
+        hm_auto_free char *path = hm_strndup(begin, length);
         if (path == NULL) {
             return hm_fail_memory(error);
         }
         if (!hm_name_valid(hm_bytes_text(path))) {
             hm_status status = hm_fail(error, HM_USAGE, HM_REASON_NONE,
                                        "\"%s\" is not a path inside the model", paths[i]);
-            hm_error_add_hint(error, "name paths to ignore relative to the model, without . and ..");
+            hm_error_add_hint(error,
+                              "name paths to ignore relative to the model, without . and ..");
             return status;
         }
         hm_status status = hm_ignore_add(ignore, path, HM_IGNORED_CALLER, error);
@@ -77,9 +80,9 @@ static hm_status gather_ignore(const hm_model *model, const hm_collect_options *
 }
 
 static hm_status refuse_entry(const hm_model *model, const hm_entry *entry, hm_error **error) {
-    hm_status status = hm_fail(error, HM_REFUSED, HM_REASON_UNSUPPORTED,
-                               "%s in %s is a %s and cannot be signed", entry->name, model->path,
-                               entry->kind_text);
+    hm_status status =
+        hm_fail(error, HM_REFUSED, HM_REASON_UNSUPPORTED, "%s in %s is a %s and cannot be signed",
+                entry->name, model->path, entry->kind_text);
     if (entry->kind == HM_ENTRY_SYMLINK) {
         hm_error_add_hint(error, "links to files inside the model can be signed with "
                                  "--follow-symlinks; leave others out with --ignore");
@@ -119,7 +122,8 @@ static hm_status check_covered(const hm_model *model, const hm_manifest *manifes
                    model->path, manifest->method == HM_METHOD_FILES ? "file" : "byte");
 }
 
-static hm_status refuse_changed(const hm_tree *tree, const hm_file_state *states, hm_error **error) {
+static hm_status refuse_changed(const hm_tree *tree, const hm_file_state *states,
+                                hm_error **error) {
     for (size_t i = 0; i < tree->count; i++) {
         if (states[i] != HM_FILE_READ) {
             hm_status status = hm_fail(error, HM_REFUSED, HM_REASON_CHANGED_WHILE_READING,
@@ -136,8 +140,8 @@ hm_status hm_collect(const hm_model *model, const hm_collect_options *options,
                      hm_collection *collection, hm_error **error) {
     hm_status status = gather_ignore(model, options, &collection->ignore, error);
     if (status == HM_OK) {
-        status = hm_tree_walk(model, &collection->ignore, options->follow, &collection->tree,
-                              error);
+        status =
+            hm_tree_walk(model, &collection->ignore, options->follow, &collection->tree, error);
     }
     if (status == HM_OK) {
         status = check_tree(&collection->tree, error);
@@ -145,8 +149,7 @@ hm_status hm_collect(const hm_model *model, const hm_collect_options *options,
     if (status != HM_OK) {
         return status;
     }
-    hm_auto_free hm_file_state *states =
-        hm_alloc(collection->tree.count, sizeof(hm_file_state));
+    hm_auto_free hm_file_state *states = hm_alloc(collection->tree.count, sizeof(hm_file_state));
     if (states == NULL) {
         return hm_fail_memory(error);
     }

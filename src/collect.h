@@ -11,7 +11,7 @@ typedef struct hm_collect_options {
     bool follow;
     const char *const *ignore; /* the caller's paths */
     size_t ignore_count;
-    const char *signature;     /* left out when it lies inside the model; NULL: none */
+    const char *signature; /* left out when it lies inside the model; NULL: none */
 } hm_collect_options;
 
 typedef struct hm_collection {

@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* More shards than this beyond the promised ones are told of as one finding, not one by one. */
-enum { EXTRA_SHARDS = 1024 };
+enum { EXTRA_SHARDS = 16 };
 
 static hm_status add_finding(hm_comparison *c, hm_reason reason, const char *name,
                              const char *detail, hm_error **error) {
@@ -20,8 +20,7 @@ static hm_status add_finding(hm_comparison *c, hm_reason reason, const char *nam
 static hm_status add_extra(hm_comparison *c, const hm_entry *entry, hm_error **error) {
     const char *detail = entry->kind == HM_ENTRY_FILE ? NULL : entry->kind_text;
     if (c->ignore_unsigned) {
-        return hm_report_add_path(&c->report->unsigned_paths, entry->name, entry->kind_text,
-                                  error);
+        return hm_report_add_path(&c->report->unsigned_paths, entry->name, entry->kind_text, error);
     }
     return add_finding(c, HM_REASON_EXTRA_FILE, entry->name, detail, error);
 }
@@ -32,7 +31,7 @@ static hm_status add_extra(hm_comparison *c, const hm_entry *entry, hm_error **e
  */
 static hm_status add_empty(hm_comparison *c, size_t index, hm_error **error) {
     const hm_entry *entry = &c->tree->entries[index];
-    if (c->promise->has_model_digest && !c->ignore_unsigned) {
+    if (c->promise->has_model_digest) {
         c->wanted[index] = true;
         return HM_OK;
     }
@@ -54,8 +53,7 @@ static hm_status check_listed(hm_comparison *c, size_t index, const hm_item *ite
     const hm_entry *entry = &c->tree->entries[index];
     const hm_manifest *promised = &c->promise->manifest;
     if (entry->kind != HM_ENTRY_FILE && entry->kind != HM_ENTRY_LINKED_FILE) {
-        hm_auto_free char *detail =
-            hm_textf("there is a %s in its place", entry->kind_text);
+        hm_auto_free char *detail = hm_textf("there is a %s in its place", entry->kind_text);
         return add_finding(c, HM_REASON_MISSING_FILE, entry->name, detail, error);
     }
     if (promised->method == HM_METHOD_SHARDS &&
@@ -80,10 +78,10 @@ static size_t items_of_name(const hm_manifest *manifest, size_t first) {
 
 static hm_status unlisted(hm_comparison *c, size_t index, hm_error **error) {
     const hm_entry *entry = &c->tree->entries[index];
-    bool empty = entry->size == 0 && entry->kind == HM_ENTRY_FILE;
-    return empty && c->promise->manifest.method == HM_METHOD_SHARDS
-               ? add_empty(c, index, error)
-               : add_extra(c, entry, error);
+    bool empty =
+        entry->size == 0 && (entry->kind == HM_ENTRY_FILE || entry->kind == HM_ENTRY_LINKED_FILE);
+    return empty && c->promise->manifest.method == HM_METHOD_SHARDS ? add_empty(c, index, error)
+                                                                    : add_extra(c, entry, error);
 }
 
 /* Both lists are sorted by name: one walk along them. */
@@ -99,8 +97,8 @@ hm_status hm_compare_trees(hm_comparison *c, hm_error **error) {
                         : strcmp(promised->items[item].name, c->tree->entries[entry].name);
         size_t count = order <= 0 ? items_of_name(promised, item) : 0;
         if (order < 0) {
-            status = add_finding(c, HM_REASON_MISSING_FILE, promised->items[item].name, NULL,
-                                 error);
+            status =
+                add_finding(c, HM_REASON_MISSING_FILE, promised->items[item].name, NULL, error);
         } else if (order > 0) {
             status = unlisted(c, entry, error);
         } else {
@@ -141,8 +139,7 @@ static hm_status add_item_finding(hm_comparison *c, hm_reason reason, const hm_i
 static bool same_content(const hm_manifest *manifest, const hm_item *promised,
                          const hm_item *found) {
     bool same_end = promised->end == HM_SIZE_UNKNOWN || promised->end == found->end;
-    return same_end &&
-           memcmp(promised->digest, found->digest, hm_hash_size(manifest->hash)) == 0;
+    return same_end && memcmp(promised->digest, found->digest, hm_hash_size(manifest->hash)) == 0;
 }
 
 /* Of a promised item for which nothing was found: its file was told of already, or it shrank. */
@@ -169,9 +166,8 @@ static hm_status compare_items(hm_comparison *c, hm_error **error) {
     size_t f = 0;
     while (status == HM_OK && (p < promised->count || f < found->count)) {
         int order = p >= promised->count ? 1
-                    : f >= found->count
-                        ? -1
-                        : hm_item_compare(&promised->items[p], &found->items[f]);
+                    : f >= found->count  ? -1
+                                         : hm_item_compare(&promised->items[p], &found->items[f]);
         if (order < 0) {
             status = not_found(c, &promised->items[p], error);
         } else if (order > 0) {
@@ -186,18 +182,36 @@ static hm_status compare_items(hm_comparison *c, hm_error **error) {
     return status;
 }
 
+/* The model digest as it was when the file had the name under which it was signed. */
+static hm_status signed_model_digest(const hm_comparison *c, uint8_t *digest, hm_error **error) {
+    hm_manifest named = *c->found;
+    if (c->signed_name == NULL) {
+        return hm_manifest_model_digest(&named, digest, error);
+    }
+    hm_auto_free hm_item *items = hm_alloc(named.count, sizeof(hm_item));
+    if (items == NULL) {
+        return hm_fail_memory(error);
+    }
+    for (size_t i = 0; i < named.count; i++) {
+        items[i] = c->found->items[i];
+        items[i].name = c->signed_name;
+    }
+    named.items = items;
+    return hm_manifest_model_digest(&named, digest, error);
+}
+
 /* With all listed shards as they should be, only the zero-byte files are left to differ. */
 static hm_status compare_model_digest(hm_comparison *c, hm_error **error) {
     uint8_t digest[32];
-    if (!c->promise->has_model_digest || c->ignore_unsigned || c->report->finding_count > 0) {
+    if (!c->promise->has_model_digest || c->report->finding_count > 0) {
         return HM_OK;
     }
-    hm_status status = hm_manifest_model_digest(c->found, digest, error);
+    hm_status status = signed_model_digest(c, digest, error);
     if (status != HM_OK || memcmp(digest, c->promise->model_digest, sizeof(digest)) == 0) {
         return status;
     }
     return add_finding(c, HM_REASON_DIGEST_MISMATCH, ".",
-                       "an empty file was added, removed or renamed since signing", error);
+                       "its empty files are not those that were signed", error);
 }
 
 /* Reading stops early only where a difference was found; anything else must not pass. */
@@ -215,8 +229,8 @@ hm_status hm_compare_manifests(hm_comparison *c, hm_error **error) {
     hm_status status = HM_OK;
     for (size_t i = 0; i < c->tree->count && status == HM_OK; i++) {
         if (c->wanted[i] && c->states[i] == HM_FILE_CHANGED) {
-            status = add_finding(c, HM_REASON_CHANGED_WHILE_READING, c->tree->entries[i].name,
-                                 NULL, error);
+            status = add_finding(c, HM_REASON_CHANGED_WHILE_READING, c->tree->entries[i].name, NULL,
+                                 error);
         }
     }
     if (status == HM_OK) {

@@ -8,9 +8,10 @@
 typedef struct hm_comparison {
     const hm_promise *promise;
     const hm_tree *tree;
-    bool *wanted;        /* per entry: its content is to be digested (out) */
+    bool *wanted;                /* per entry: its content is to be digested (out) */
     const hm_file_state *states; /* per entry, once digested */
-    hm_manifest *found;  /* once digested */
+    hm_manifest *found;          /* once digested */
+    char *signed_name;           /* of a single file, when it is not the one it has; else NULL */
     hm_report *report;
     bool ignore_unsigned;
     bool strict_paths;

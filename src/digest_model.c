@@ -2,8 +2,7 @@
 #include "collect.h"
 #include "report.h"
 
-#define DIGEST_FLAGS                                                                               \
-    (HM_DIGEST_INCLUDE_GIT | HM_DIGEST_FOLLOW_SYMLINKS | HM_DIGEST_PATH_ORDER)
+#define DIGEST_FLAGS (HM_DIGEST_INCLUDE_GIT | HM_DIGEST_FOLLOW_SYMLINKS | HM_DIGEST_PATH_ORDER)
 
 static hm_status run(const hm_model *model, const hm_digest_options *options, hm_report *made,
                      hm_error **error) {
@@ -25,11 +24,10 @@ static hm_status run(const hm_model *model, const hm_digest_options *options, hm
     if (status == HM_OK) {
         status = hm_report_add_holes(made, &collection.tree, error);
     }
-    hm_oms_order order = (options->flags & HM_DIGEST_PATH_ORDER) != 0 ? HM_OMS_ORDER_PATH
-                                                                      : HM_OMS_ORDER_NAME;
-    return status == HM_OK
-               ? hm_report_take_manifest(made, &collection.manifest, order, error)
-               : status;
+    hm_oms_order order =
+        (options->flags & HM_DIGEST_PATH_ORDER) != 0 ? HM_OMS_ORDER_PATH : HM_OMS_ORDER_NAME;
+    return status == HM_OK ? hm_report_take_manifest(made, &collection.manifest, order, error)
+                           : status;
 }
 
 hm_status hm_digest(hm_model *model, const hm_digest_options *options, hm_report **report,
@@ -44,6 +42,9 @@ hm_status hm_digest(hm_model *model, const hm_digest_options *options, hm_report
     }
     hm_status status = hm_check_options("hm_digest", options->size, sizeof(*options),
                                         options->flags, DIGEST_FLAGS, cause);
+    if (status == HM_OK && model == NULL) {
+        status = hm_fail(cause, HM_USAGE, HM_REASON_NONE, "there is no model to digest");
+    }
     if (status == HM_OK) {
         status = hm_report_new(HM_OPERATION_DIGEST, model->path, &made, cause);
     }

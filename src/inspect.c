@@ -17,8 +17,7 @@ static hm_status read_promise(hm_envelope *envelope, hm_report *made, hm_error *
     }
     for (size_t i = 0; i < promise.ignore.count && status == HM_OK; i++) {
         const struct hm_ignore_rule *rule = &promise.ignore.rules[i];
-        status = hm_report_add_path(&made->ignored, rule->path,
-                                    hm_ignore_source_name(rule->source), error);
+        status = hm_report_add_path(&made->ignored, rule->path, "listed", error);
     }
     made->manifest = promise.manifest;
     promise.manifest = (hm_manifest){0};
@@ -52,8 +51,7 @@ static hm_status describe_leaf(X509 *leaf, hm_report *made, hm_error **error) {
 
 static hm_status describe_authority(X509 *authority, hm_report *made, hm_error **error) {
     hm_auto_free char *subject = NULL;
-    hm_status status =
-        hm_certificate_name(X509_get_subject_name(authority), &subject, error);
+    hm_status status = hm_certificate_name(X509_get_subject_name(authority), &subject, error);
     return status == HM_OK
                ? hm_statements_add_text(&made->claimed, "chain_certificate", subject, error)
                : status;
@@ -99,10 +97,12 @@ hm_status hm_inspect(const char *signature, hm_report **report, hm_error **error
     if (report != NULL) {
         *report = NULL;
     }
-    hm_status status = hm_report_new(HM_OPERATION_INSPECT, NULL, &made, cause);
+    hm_status status = signature != NULL
+                           ? hm_report_new(HM_OPERATION_INSPECT, NULL, &made, cause)
+                           : hm_fail(cause, HM_USAGE, HM_REASON_NONE, "no signature is named");
     if (status == HM_OK) {
         made->signature_path = hm_strdup(signature);
-        status = run(signature, made, cause);
+        status = made->signature_path != NULL ? run(signature, made, cause) : hm_fail_memory(cause);
     }
     return hm_report_finish(&made, status, cause, report);
 }

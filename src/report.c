@@ -19,7 +19,9 @@ hm_status hm_report_new(hm_operation operation, const char *model_path, hm_repor
     made->model_path = path;
     made->time = hm_time_now();
     *report = made;
-    return HM_OK;
+    return hm_time_is_set()
+               ? hm_report_add_warning(made, error, "the time was set by HALLMARK_TIME")
+               : HM_OK;
 }
 
 static void notes_free(hm_path_notes *notes) {

@@ -53,10 +53,10 @@ struct hm_report {
     bool has_signer;
     hm_finding *findings;
     size_t finding_count, finding_capacity;
-    hm_path_notes ignored;  /* path, and by whose wish */
+    hm_path_notes ignored;        /* path, and by whose wish */
     hm_path_notes unsigned_paths; /* let through by HM_VERIFY_IGNORE_UNSIGNED, or not covered */
-    hm_statements stated;   /* signed, but the signer's own words */
-    hm_statements claimed;  /* covered by no signature */
+    hm_statements stated;         /* signed, but the signer's own words */
+    hm_statements claimed;        /* covered by no signature */
     char **warnings;
     size_t warning_count, warning_capacity;
 };
@@ -67,10 +67,9 @@ HM_MUST_USE hm_status hm_report_add_finding(hm_report *report, hm_finding findin
                                             hm_error **error);
 HM_MUST_USE hm_status hm_report_add_path(hm_path_notes *notes, const char *path, const char *note,
                                          hm_error **error);
-HM_MUST_USE hm_status hm_report_add_warning(hm_report *report, hm_error **error,
-                                            const char *format, ...) HM_PRINTF(3, 4);
-HM_MUST_USE hm_status hm_report_add_holes(hm_report *report, const hm_tree *tree,
-                                          hm_error **error);
+HM_MUST_USE hm_status hm_report_add_warning(hm_report *report, hm_error **error, const char *format,
+                                            ...) HM_PRINTF(3, 4);
+HM_MUST_USE hm_status hm_report_add_holes(hm_report *report, const hm_tree *tree, hm_error **error);
 /* Counts the manifest's files, however many shards each has, and the bytes that it states. */
 void hm_report_count(hm_report *report);
 /* Takes the manifest over, with the digests computed from it, and counts. */

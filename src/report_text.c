@@ -55,13 +55,12 @@ static void add_size(const page *p, uint64_t bytes) {
     hm_buf_add_format(p->out, unit == 0 ? "%.0f %s" : "%.1f %s", value, units[unit]);
 }
 
-/* ---- the headline ----------------------------------------------------------------------------- */
+/* ---- the headline -------------------------------------------------------------------------- */
 
 static void headline(const page *p, const hm_report *report) {
     bool good = report->status == HM_OK;
     bool inspect = good && report->operation == HM_OPERATION_INSPECT;
-    const char *name =
-        report->model_path != NULL ? report->model_path : report->signature_path;
+    const char *name = report->model_path != NULL ? report->model_path : report->signature_path;
     coloured(p, inspect ? "33" : good ? "32" : "31", hm_report_outcome(report));
     hm_buf_add_text(p->out, ": ");
     foreign(p, name != NULL ? name : "");
@@ -186,6 +185,16 @@ static void entries(const page *p, const hm_report *report) {
     more(p, manifest->count);
 }
 
+static const char *ignored_title(hm_operation operation) {
+    switch (operation) {
+    case HM_OPERATION_SIGN:
+    case HM_OPERATION_VERIFY: return "not covered by the signature, ignored";
+    case HM_OPERATION_DIGEST: return "left out";
+    case HM_OPERATION_INSPECT: return "listed as ignored, unverified";
+    }
+    return "";
+}
+
 static void paths(const page *p, const char *title, const hm_path_notes *notes) {
     if (notes->count > 0) {
         hm_buf_add_format(p->out, "  %s:\n", title);
@@ -231,8 +240,8 @@ hm_status hm_report_text(const hm_report *report, uint64_t flags, char **text, h
     };
     bool inspect = report->operation == HM_OPERATION_INSPECT;
     *text = NULL;
-    hm_status status = hm_check_options("hm_report_text", 0, 0, flags,
-                                        HM_TEXT_LIST | HM_TEXT_COLOUR, error);
+    hm_status status =
+        hm_check_options("hm_report_text", 0, 0, flags, HM_TEXT_LIST | HM_TEXT_COLOUR, error);
     if (status != HM_OK) {
         return status;
     }
@@ -245,7 +254,7 @@ hm_status hm_report_text(const hm_report *report, uint64_t flags, char **text, h
     signer(&p, report);
     model(&p, report);
     entries(&p, report);
-    paths(&p, "not covered by the signature, ignored", &report->ignored);
+    paths(&p, ignored_title(report->operation), &report->ignored);
     paths(&p, "not signed, let through", &report->unsigned_paths);
     statements(&p, inspect ? "stated, unverified" : "stated by the signer (signed, its own word)",
                &report->stated);

@@ -3,6 +3,8 @@
 #include "collect.h"
 #include "report.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -18,6 +20,8 @@ typedef struct signing_job {
     const hm_format *format;
     hm_measure_options measure;
     char *signature; /* where it will be written */
+    hm_write_rule write_rule;
+    hm_buf metadata; /* as read from a file */
     hm_collection *collections;
     hm_signing *signings;
     hm_report *report;
@@ -30,18 +34,21 @@ static void job_free(signing_job *job) {
     free(job->collections);
     free(job->signings);
     free(job->signature);
+    hm_buf_free(&job->metadata);
     hm_report_free(&job->report);
 }
 
-/* ---- does what was asked fit together? -------------------------------------------------------- */
+/* ---- does what was asked fit together? ----------------------------------------------------- */
 
 static hm_status find_format(signing_job *job, hm_error **error) {
     const char *name = job->options->format != NULL ? job->options->format : "oms";
     job->format = hm_format_find(name);
-    return job->format != NULL ? HM_OK
-                               : hm_fail(error, HM_USAGE, HM_REASON_NONE,
-                                         "the format \"%s\" is not known; use one of %s", name,
-                                         hm_format_names());
+    if (job->format != NULL) {
+        return HM_OK;
+    }
+    hm_auto_free char *names = hm_format_names();
+    return hm_fail(error, HM_USAGE, HM_REASON_NONE, "the format \"%s\" is not known; use one of %s",
+                   name, names != NULL ? names : "those in the manual");
 }
 
 static hm_status check_features(const signing_job *job, hm_error **error) {
@@ -49,8 +56,7 @@ static hm_status check_features(const signing_job *job, hm_error **error) {
     bool hashing = options->hash != NULL && strcmp(options->hash, "sha256") != 0;
     if (!job->format->hashes && (hashing || options->shard_size > 0)) {
         return hm_fail(error, HM_USAGE, HM_REASON_NONE,
-                       "the %s format always digests whole files with sha256",
-                       job->format->name);
+                       "the %s format always digests whole files with sha256", job->format->name);
     }
     if (!job->format->directories && (options->ignore_count > 0 || options->flags != 0)) {
         return hm_fail(error, HM_USAGE, HM_REASON_NONE,
@@ -74,10 +80,9 @@ static hm_status check_models(const signing_job *job, hm_error **error) {
     }
     for (size_t i = 0; i < job->count; i++) {
         if (!job->models[i]->is_file && !job->format->directories) {
-            hm_status status =
-                hm_fail(error, HM_USAGE, HM_REASON_NONE,
-                        "%s is a directory, and the %s format signs single files",
-                        job->models[i]->path, job->format->name);
+            hm_status status = hm_fail(error, HM_USAGE, HM_REASON_NONE,
+                                       "%s is a directory, and the %s format signs single files",
+                                       job->models[i]->path, job->format->name);
             hm_error_add_hint(error, "use --format oms for directories");
             return status;
         }
@@ -95,11 +100,29 @@ static hm_status place_signature(signing_job *job, hm_error **error) {
     return job->signature != NULL ? HM_OK : hm_fail_memory(error);
 }
 
+/* Any file will do, a pipe from another program included. */
+static hm_status read_metadata(signing_job *job, hm_error **error) {
+    enum { METADATA_LIMIT = 16 << 20 };
+    const char *path = job->options->metadata_file;
+    if (path == NULL || job->options->metadata != NULL) {
+        return HM_OK;
+    }
+    hm_auto_fd fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0) {
+        return hm_fail_errno(error, errno, "cannot open the metadata %s", path);
+    }
+    hm_status status = hm_read_fd(fd, path, METADATA_LIMIT, &job->metadata, error);
+    if (status == HM_OK && memchr(job->metadata.data, 0, job->metadata.length) != NULL) {
+        status = hm_fail(error, HM_USAGE, HM_REASON_NONE, "the metadata %s is not text", path);
+    }
+    return status;
+}
+
 static hm_status prepare(signing_job *job, hm_error **error) {
     hm_status status = find_format(job, error);
     if (status == HM_OK) {
-        status = hm_collect_method(job->options->hash, job->options->shard_size, &job->measure,
-                                   error);
+        status =
+            hm_collect_method(job->options->hash, job->options->shard_size, &job->measure, error);
     }
     if (status == HM_OK) {
         status = check_features(job, error);
@@ -110,43 +133,65 @@ static hm_status prepare(signing_job *job, hm_error **error) {
     return status == HM_OK ? place_signature(job, error) : status;
 }
 
-/* ---- what must not be written over ------------------------------------------------------------ */
+/* ---- what must not be written over --------------------------------------------------------- */
 
 static hm_status refuse_target(const signing_job *job, const char *what, hm_error **error) {
-    hm_status status = hm_fail(error, HM_USAGE, HM_REASON_NONE,
-                               "%s is %s, and is not written over", job->signature, what);
+    hm_status status = hm_fail(error, HM_USAGE, HM_REASON_NONE, "%s is %s, and is not written over",
+                               job->signature, what);
     hm_error_add_hint(error, "choose another place with --signature, or move it away first");
     return status;
+}
+
+static bool is_model(const signing_job *job, const struct stat *target) {
+    for (size_t i = 0; i < job->count; i++) {
+        const hm_model *model = job->models[i];
+        if (model->is_file && target->st_dev == model->device && target->st_ino == model->inode) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether the file is a signature of the kind that is about to be written, and of these models. */
+static hm_status check_old_signature(const signing_job *job, hm_error **error) {
+    hm_auto_buf old = {0};
+    HM_CLEANUP(hm_envelope_free) hm_envelope envelope = {0};
+    hm_auto_error cause = NULL;
+    hm_status status = hm_read_file(job->signature, HM_SIGNATURE_FILE_LIMIT, &old, &cause);
+    if (status == HM_OK) {
+        status = hm_envelope_parse(hm_buf_view(&old), job->signature, &envelope, &cause);
+    }
+    if (status == HM_UNDECIDED) {
+        return hm_error_move(error, &cause);
+    }
+    if (status != HM_OK || envelope.format != job->format ||
+        envelope.material == HM_MATERIAL_SIGSTORE) {
+        return refuse_target(job, "not a signature file of this format", error);
+    }
+    return job->format->may_replace != NULL
+               ? job->format->may_replace(hm_json_root(envelope.doc), job->signings, job->count,
+                                          error)
+               : HM_OK;
 }
 
 /*
  * What stands where the signature goes may only be an older signature: a path mistaken by one
  * letter must not cost a model.
  */
-static hm_status check_target(const signing_job *job, hm_error **error) {
+static hm_status check_target(signing_job *job, hm_error **error) {
     struct stat target;
     if (lstat(job->signature, &target) != 0) {
-        return HM_OK; /* nothing there; what else is wrong with the path, writing will tell */
+        job->write_rule = HM_WRITE_NEW;
+        return errno == ENOENT ? HM_OK
+                               : hm_fail_errno(error, errno, "cannot look at %s", job->signature);
     }
+    job->write_rule = HM_WRITE_REPLACE;
     if (!S_ISREG(target.st_mode)) {
         return refuse_target(job, S_ISDIR(target.st_mode) ? "a directory" : "not a regular file",
                              error);
     }
-    if (target.st_size == 0) {
-        return HM_OK;
-    }
-    hm_auto_buf old = {0};
-    hm_auto_json doc = NULL;
-    hm_auto_error unreadable = NULL;
-    if (hm_read_file(job->signature, HM_SIGNATURE_FILE_LIMIT, &old, &unreadable) != HM_OK ||
-        hm_json_parse(hm_buf_view(&old), job->signature, &doc, &unreadable) != HM_OK ||
-        hm_json_root(doc)->type != HM_JSON_OBJECT ||
-        !job->format->recognise(hm_json_root(doc))) {
-        return refuse_target(job, "not a signature file of this format", error);
-    }
-    return job->format->may_replace != NULL
-               ? job->format->may_replace(hm_json_root(doc), &job->signings[0], error)
-               : HM_OK;
+    return is_model(job, &target) ? refuse_target(job, "the model itself", error)
+                                  : check_old_signature(job, error);
 }
 
 /* ---- what is to be signed -------------------------------------------------------------------- */
@@ -164,7 +209,7 @@ static void describe(const signing_job *job, size_t index) {
         .ignore = &job->collections[index].ignore,
         .signer_id = options->signer_id,
         .key_version = options->key_version,
-        .metadata = options->metadata,
+        .metadata = options->metadata != NULL ? options->metadata : (char *)job->metadata.data,
         .time = job->report->time,
     };
 }
@@ -210,17 +255,21 @@ static hm_status collect_all(signing_job *job, hm_error **error) {
 
 static hm_status write_signature(signing_job *job, hm_error **error) {
     hm_auto_buf file = {0};
-    hm_status status = job->format->write(job->signings, job->count, job->count > 1, job->signer,
-                                          &file, error);
+    hm_status status =
+        job->format->write(job->signings, job->count, job->count > 1, job->signer, &file, error);
     if (status == HM_OK && file.length > HM_SIGNATURE_FILE_LIMIT) {
-        status = hm_fail(error, HM_USAGE, HM_REASON_NONE,
-                         "the signature would have %zu bytes, more than verifiers read",
-                         file.length);
+        status =
+            hm_fail(error, HM_USAGE, HM_REASON_NONE,
+                    "the signature would have %zu bytes, more than verifiers read", file.length);
         hm_error_add_hint(error, "use larger shards, or sign parts of the model by themselves");
     }
-    return status == HM_OK ? hm_write_file(job->signature, hm_buf_view(&file), 0666,
-                                           HM_WRITE_REPLACE, error)
-                           : status;
+    /* Once more, since hashing a model leaves time for somebody else to put a file there. */
+    if (status == HM_OK) {
+        status = check_target(job, error);
+    }
+    return status == HM_OK
+               ? hm_write_file(job->signature, hm_buf_view(&file), 0666, job->write_rule, error)
+               : status;
 }
 
 static hm_status fill_signer(signing_job *job, hm_error **error) {
@@ -233,14 +282,13 @@ static hm_status fill_signer(signing_job *job, hm_error **error) {
     if (who->algorithm == NULL) {
         return hm_fail_memory(error);
     }
-    if (job->format == &hm_format_oms &&
-        (key->type == HM_KEY_RSA || key->type == HM_KEY_ED25519)) {
-        return hm_report_add_warning(job->report, error,
-                                     "%s is an extension of the OMS format; other tools may not "
-                                     "read this signature",
-                                     who->scheme_text);
-    }
-    return HM_OK;
+    bool ec = key->type != HM_KEY_RSA && key->type != HM_KEY_ED25519;
+    return ec || !job->format->ec_only
+               ? HM_OK
+               : hm_report_add_warning(job->report, error,
+                                       "%s is an extension of the format; other tools may not "
+                                       "read this signature",
+                                       who->scheme_text);
 }
 
 static hm_status fill_report(signing_job *job, hm_error **error) {
@@ -257,16 +305,21 @@ static hm_status fill_report(signing_job *job, hm_error **error) {
     }
     const hm_item *twice;
     (void)hm_manifest_sort(first, &twice);
-    report->format = job->format;
-    return status == HM_OK
-               ? hm_report_take_manifest(report, first, HM_OMS_ORDER_NAME, error)
-               : status;
+    return status == HM_OK ? hm_report_take_manifest(report, first, HM_OMS_ORDER_NAME, error)
+                           : status;
 }
 
 static hm_status run(signing_job *job, hm_error **error) {
     hm_status status = prepare(job, error);
     if (status == HM_OK) {
+        status = read_metadata(job, error);
+    }
+    if (status == HM_OK) {
+        job->report->format = job->format;
         job->report->signature_path = hm_strdup(job->signature);
+        status = job->report->signature_path != NULL ? HM_OK : hm_fail_memory(error);
+    }
+    if (status == HM_OK) {
         status = describe_all(job, error);
     }
     if (status == HM_OK) {
@@ -282,8 +335,8 @@ static hm_status run(signing_job *job, hm_error **error) {
 hm_status hm_sign(hm_model *const *models, size_t model_count, hm_signer *signer,
                   const hm_sign_options *options, hm_report **report, hm_error **error) {
     static const hm_sign_options defaults = HM_SIGN_OPTIONS_INIT;
-    HM_CLEANUP(job_free) signing_job job = {
-        .models = models, .count = model_count, .signer = signer};
+    HM_CLEANUP(job_free)
+    signing_job job = {.models = models, .count = model_count, .signer = signer};
     hm_auto_error local = NULL;
     hm_error **cause = error != NULL ? error : &local;
     job.options = options != NULL ? options : &defaults;
@@ -292,8 +345,13 @@ hm_status hm_sign(hm_model *const *models, size_t model_count, hm_signer *signer
     }
     hm_status status = hm_check_options("hm_sign", job.options->size, sizeof(*options),
                                         job.options->flags, SIGN_FLAGS, cause);
-    if (status == HM_OK && model_count == 0) {
-        status = hm_fail(cause, HM_USAGE, HM_REASON_NONE, "there is no model to sign");
+    if (status == HM_OK && (model_count == 0 || models == NULL || signer == NULL)) {
+        status = hm_fail(cause, HM_USAGE, HM_REASON_NONE, "there is no model or no signer");
+    }
+    for (size_t i = 0; i < model_count && status == HM_OK; i++) {
+        if (models[i] == NULL) {
+            status = hm_fail(cause, HM_USAGE, HM_REASON_NONE, "one of the models is missing");
+        }
     }
     if (status == HM_OK) {
         status = hm_report_new(HM_OPERATION_SIGN, models[0]->path, &job.report, cause);

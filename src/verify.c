@@ -29,6 +29,7 @@ typedef struct verify_job {
     hm_ignore ignore;
     hm_tree tree;
     hm_manifest found;
+    char *signed_name;     /* of a single file that has another now */
     bool *wanted;          /* per entry of the tree */
     hm_file_state *states; /* per entry of the tree */
     hm_report *report;
@@ -41,6 +42,7 @@ static void job_free(verify_job *job) {
     hm_ignore_free(&job->ignore);
     hm_tree_free(&job->tree);
     hm_manifest_free(&job->found);
+    free(job->signed_name);
     free(job->wanted);
     free(job->states);
     hm_report_free(&job->report);
@@ -56,18 +58,19 @@ static int open_signature(const char *path) {
 /* The formats' default places in turn: the first that is there. */
 static hm_status find_signature(verify_job *job, int *fd, char **path, hm_error **error) {
     const hm_model *model = job->model;
-    const hm_format *const formats[] = {&hm_format_oms, &hm_format_manifest_json};
-    for (size_t i = 0; i < 2; i++) {
-        if (formats[i]->directories || model->is_file) {
-            free(*path);
-            *path = NULL;
-            hm_status status =
-                hm_format_default_path(formats[i], model->path, !model->is_file, path, error);
-            if (status != HM_OK) {
-                return status;
-            }
-            *fd = open_signature(*path);
+    const hm_format *format;
+    for (size_t i = 0; (format = hm_format_at(i)) != NULL; i++) {
+        if (!format->directories && !model->is_file) {
+            continue;
         }
+        free(*path);
+        *path = NULL;
+        hm_status status =
+            hm_format_default_path(format, model->path, !model->is_file, path, error);
+        if (status != HM_OK) {
+            return status;
+        }
+        *fd = open_signature(*path);
         if (*fd >= 0 || errno != ENOENT) {
             return HM_OK;
         }
@@ -78,8 +81,8 @@ static hm_status find_signature(verify_job *job, int *fd, char **path, hm_error 
 static hm_status refuse_unsigned(const verify_job *job, const char *path, hm_error **error) {
     hm_status status;
     if (job->options->signature != NULL) {
-        status = hm_fail(error, HM_REFUSED, HM_REASON_UNSIGNED, "there is no signature at %s",
-                         path);
+        status =
+            hm_fail(error, HM_REFUSED, HM_REASON_UNSIGNED, "there is no signature at %s", path);
     } else {
         status = hm_fail(error, HM_REFUSED, HM_REASON_UNSIGNED,
                          "the model %s is not signed: there is no signature in any default place",
@@ -117,10 +120,12 @@ static hm_status read_signature(verify_job *job, hm_error **error) {
                        "the signature %s is not a regular file", path);
     }
     job->report->signature_path = hm_strdup(path);
+    if (job->report->signature_path == NULL) {
+        return hm_fail_memory(error);
+    }
     status = hm_read_fd(fd, path, HM_SIGNATURE_FILE_LIMIT, &job->file, error);
-    return status == HM_OK
-               ? hm_envelope_parse(hm_buf_view(&job->file), path, &job->envelope, error)
-               : status;
+    return status == HM_OK ? hm_envelope_parse(hm_buf_view(&job->file), path, &job->envelope, error)
+                           : status;
 }
 
 /* ---- what it promises ------------------------------------------------------------------------ */
@@ -128,7 +133,8 @@ static hm_status read_signature(verify_job *job, hm_error **error) {
 static hm_status believe(verify_job *job, hm_error **error) {
     hm_report *report = job->report;
     report->format = job->envelope.format;
-    hm_status status = hm_trust_judge(job->policy, &job->envelope, &report->signer, error);
+    hm_status status =
+        hm_trust_judge(job->policy, &job->envelope, report->time, &report->signer, error);
     report->has_signer = status == HM_OK;
     if (status != HM_OK) {
         return status;
@@ -166,7 +172,7 @@ static hm_status refuse_symlinks(verify_job *job, hm_error **error) {
 static hm_status refuse_shape(const verify_job *job, hm_error **error) {
     const hm_model *model = job->model;
     if (job->promise.file_set && model->is_file) {
-        hm_status status = hm_fail(error, HM_USAGE, HM_REASON_NONE,
+        hm_status status = hm_fail(error, HM_REFUSED, HM_REASON_UNSUPPORTED,
                                    "the signature is a bundle manifest of several files, and %s "
                                    "is a file",
                                    model->path);
@@ -174,7 +180,7 @@ static hm_status refuse_shape(const verify_job *job, hm_error **error) {
         return status;
     }
     if (job->promise.file_only && !model->is_file) {
-        return hm_fail(error, HM_USAGE, HM_REASON_NONE,
+        return hm_fail(error, HM_REFUSED, HM_REASON_UNSUPPORTED,
                        "the signature is of a single file, and %s is a directory", model->path);
     }
     return HM_OK;
@@ -190,10 +196,18 @@ static hm_status name_single_file(verify_job *job, hm_error **error) {
     const char *expected =
         job->options->expected_name != NULL ? job->options->expected_name : model->name;
     if (!model->is_file || manifest->count == 0) {
-        return HM_OK;
+        return job->options->expected_name == NULL
+                   ? HM_OK
+                   : hm_fail(error, HM_USAGE, HM_REASON_NONE,
+                             "a name can be demanded of a single file, and %s is a directory",
+                             model->path);
     }
     const char *promised = manifest->items[0].name;
     bool dot = job->promise.single_dot;
+    if (dot && job->options->expected_name != NULL) {
+        return hm_fail(error, HM_REFUSED, HM_REASON_MISSING_FILE,
+                       "the signature is of no file named %s: it signs no name", expected);
+    }
     /* The caller's word counts, even where the file still has the name that was signed. */
     if (!dot && strcmp(promised, expected) != 0 && job->options->expected_name != NULL) {
         return hm_fail(error, HM_REFUSED, HM_REASON_MISSING_FILE,
@@ -211,15 +225,16 @@ static hm_status name_single_file(verify_job *job, hm_error **error) {
             if (name == NULL) {
                 return hm_fail_memory(error);
             }
-            free(manifest->items[i].name);
+            free(job->signed_name);
+            job->signed_name = manifest->items[i].name;
             manifest->items[i].name = name;
         }
     }
     const hm_item *twice;
     return hm_manifest_sort(manifest, &twice)
                ? HM_OK
-               : hm_fail(error, HM_REFUSED, HM_REASON_MALFORMED,
-                         "the signature lists \"%s\" twice", twice->name);
+               : hm_fail(error, HM_REFUSED, HM_REASON_MALFORMED, "the signature lists \"%s\" twice",
+                         twice->name);
 }
 
 /* What a signature leaves open is said along with what it proves. */
@@ -239,10 +254,28 @@ static hm_status warn_of_gaps(verify_job *job, hm_error **error) {
 
 /* ---- what is there --------------------------------------------------------------------------- */
 
+/*
+ * Whoever signed .git and its like wants them looked at; what was added there since would otherwise
+ * pass for ignored.
+ */
+static bool signs_git(const hm_manifest *promised) {
+    HM_CLEANUP(hm_ignore_free) hm_ignore git = {0};
+    if (hm_ignore_add_git(&git, NULL) != HM_OK) {
+        return true; /* without the rules nothing is ignored */
+    }
+    for (size_t i = 0; i < promised->count; i++) {
+        if (hm_ignore_match(&git, promised->items[i].name) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static hm_status gather_ignore(verify_job *job, hm_error **error) {
     const hm_verify_options *options = job->options;
     hm_auto_free char *relative = NULL;
-    bool git = job->promise.git_ignored && (options->flags & HM_VERIFY_INCLUDE_GIT) == 0;
+    bool git = job->promise.git_ignored && (options->flags & HM_VERIFY_INCLUDE_GIT) == 0 &&
+               !signs_git(&job->promise.manifest);
     hm_status status = git ? hm_ignore_add_git(&job->ignore, error) : HM_OK;
     if (status == HM_OK && job->report->signature_path != NULL) {
         status = hm_model_relative(job->model, job->report->signature_path, &relative, error);
@@ -254,8 +287,8 @@ static hm_status gather_ignore(verify_job *job, hm_error **error) {
         return status;
     }
     for (size_t i = 0; i < job->promise.ignore.count && status == HM_OK; i++) {
-        status = hm_ignore_add(&job->ignore, job->promise.ignore.rules[i].path,
-                               HM_IGNORED_SIGNED, error);
+        status = hm_ignore_add(&job->ignore, job->promise.ignore.rules[i].path, HM_IGNORED_SIGNED,
+                               error);
     }
     return status == HM_OK
                ? hm_collect_ignore(options->ignore, options->ignore_count, &job->ignore, error)
@@ -272,8 +305,7 @@ static hm_status add_promised(verify_job *job, hm_error **error) {
     for (size_t i = 0; i < promised->count && status == HM_OK; i++) {
         const char *name = promised->items[i].name;
         bool again = i > 0 && strcmp(name, promised->items[i - 1].name) == 0;
-        if (!again &&
-            (job->promise.file_set || hm_ignore_match(&job->ignore, name) != NULL)) {
+        if (!again && (job->promise.file_set || hm_ignore_match(&job->ignore, name) != NULL)) {
             status = hm_tree_add(&job->tree, name, error);
         }
     }
@@ -303,7 +335,7 @@ static hm_status find_files(verify_job *job, hm_error **error) {
     return status == HM_OK ? hm_report_add_holes(job->report, &job->tree, error) : status;
 }
 
-/* ---- promised against found ------------------------------------------------------------------- */
+/* ---- promised against found ---------------------------------------------------------------- */
 
 static hm_status compare(verify_job *job, hm_error **error) {
     uint64_t flags = job->options->flags;
@@ -313,6 +345,7 @@ static hm_status compare(verify_job *job, hm_error **error) {
         .wanted = job->wanted,
         .states = job->states,
         .found = &job->found,
+        .signed_name = job->signed_name,
         .report = job->report,
         .ignore_unsigned = (flags & HM_VERIFY_IGNORE_UNSIGNED) != 0,
         .strict_paths = (flags & HM_VERIFY_STRICT_PATHS) != 0,
@@ -332,9 +365,14 @@ static hm_status compare(verify_job *job, hm_error **error) {
         .progress = job->options->progress,
         .progress_context = job->options->progress_context,
     };
-    status = hm_manifest_measure(&job->tree, job->wanted, &measure, &job->found, job->states,
-                                 error);
-    return status == HM_OK ? hm_compare_manifests(&comparison, error) : status;
+    hm_auto_error cause = NULL;
+    status =
+        hm_manifest_measure(&job->tree, job->wanted, &measure, &job->found, job->states, &cause);
+    if (status == HM_USAGE) { /* the signature chose the shards, not the caller */
+        return hm_fail(error, HM_REFUSED, HM_REASON_UNSUPPORTED, "%s", hm_error_message(cause));
+    }
+    return status == HM_OK ? hm_compare_manifests(&comparison, error)
+                           : hm_error_move(error, &cause);
 }
 
 static hm_status refuse_findings(const hm_report *report, hm_error **error) {
@@ -352,12 +390,12 @@ static hm_status refuse_findings(const hm_report *report, hm_error **error) {
     for (size_t i = 4; i-- > 0;) {
         reason = counts[gravest[i]] > 0 ? gravest[i] : reason;
     }
-    hm_status status = hm_fail(
-        error, HM_REFUSED, reason,
-        "the model %s is not what was signed: %zu changed, %zu missing, %zu extra",
-        report->model_path,
-        counts[HM_REASON_DIGEST_MISMATCH] + counts[HM_REASON_CHANGED_WHILE_READING],
-        counts[HM_REASON_MISSING_FILE], counts[HM_REASON_EXTRA_FILE]);
+    hm_status status =
+        hm_fail(error, HM_REFUSED, reason,
+                "%s is not what was signed: %zu changed, %zu missing, %zu extra",
+                report->model_path,
+                counts[HM_REASON_DIGEST_MISMATCH] + counts[HM_REASON_CHANGED_WHILE_READING],
+                counts[HM_REASON_MISSING_FILE], counts[HM_REASON_EXTRA_FILE]);
     hm_error_add_hint(error, "do not load it; fetch it again from where it was signed");
     return status;
 }
@@ -388,17 +426,17 @@ static hm_status run(verify_job *job, hm_error **error) {
     if (status == HM_OK && job->report->finding_count > 0) {
         status = refuse_findings(job->report, error);
     }
-    return status == HM_OK ? hm_report_take_manifest(job->report, &job->found,
-                                                     HM_OMS_ORDER_NAME, error)
-                           : status;
+    return status == HM_OK
+               ? hm_report_take_manifest(job->report, &job->found, HM_OMS_ORDER_NAME, error)
+               : status;
 }
 
-static hm_status check_call(const hm_policy *policy, const hm_verify_options *options,
-                            hm_error **error) {
+static hm_status check_call(const hm_model *model, const hm_policy *policy,
+                            const hm_verify_options *options, hm_error **error) {
     hm_status status = hm_check_options("hm_verify", options->size, sizeof(*options),
                                         options->flags, VERIFY_FLAGS, error);
-    if (status == HM_OK && policy == NULL) {
-        status = hm_fail(error, HM_USAGE, HM_REASON_NONE, "there is no policy to verify under");
+    if (status == HM_OK && (model == NULL || policy == NULL)) {
+        status = hm_fail(error, HM_USAGE, HM_REASON_NONE, "there is no model or no policy");
     }
     if (status == HM_OK && options->ignore_count > 0 &&
         (options->flags & HM_VERIFY_STRICT_PATHS) != 0) {
@@ -418,7 +456,7 @@ hm_status hm_verify(hm_model *model, const hm_policy *policy, const hm_verify_op
     if (report != NULL) {
         *report = NULL;
     }
-    hm_status status = check_call(policy, job.options, cause);
+    hm_status status = check_call(model, policy, job.options, cause);
     if (status == HM_OK) {
         status = hm_report_new(HM_OPERATION_VERIFY, model->path, &job.report, cause);
     }

@@ -22,8 +22,8 @@ hm_status hm_fail(hm_error **error, hm_status status, hm_reason reason, const ch
 /* The same for ::HM_UNDECIDED, with ": " and the text of `errnum` behind the message. */
 hm_status hm_fail_errno(hm_error **error, int errnum, const char *format, ...) HM_PRINTF(3, 4);
 /* The same for any status, with the first entry of libcrypto's error queue, which is emptied. */
-hm_status hm_fail_crypto(hm_error **error, hm_status status, hm_reason reason,
-                         const char *format, ...) HM_PRINTF(4, 5);
+hm_status hm_fail_crypto(hm_error **error, hm_status status, hm_reason reason, const char *format,
+                         ...) HM_PRINTF(4, 5);
 /* Memory ran out: ::HM_UNDECIDED. Never allocates. */
 hm_status hm_fail_memory(hm_error **error);
 /* Adds what to do about it, unless something is said already. */
@@ -52,9 +52,6 @@ void hm_auto_free_(void *pointer_pointer);
 
 static inline bool hm_add_u64(uint64_t a, uint64_t b, uint64_t *sum) {
     return !__builtin_add_overflow(a, b, sum);
-}
-static inline bool hm_mul_u64(uint64_t a, uint64_t b, uint64_t *product) {
-    return !__builtin_mul_overflow(a, b, product);
 }
 
 /* ---- bytes -------------------------------------------------------------------------------- */
@@ -107,8 +104,8 @@ bool hm_unhex(hm_bytes text, uint8_t *data, size_t length);
 /* Standard alphabet, padded, one line. */
 void hm_buf_add_base64(hm_buf *buf, hm_bytes data);
 typedef enum hm_base64_rule {
-    HM_BASE64_STANDARD,  /* the standard alphabet only */
-    HM_BASE64_EITHER,    /* standard or URL-safe, not mixed (DSSE) */
+    HM_BASE64_STANDARD, /* the standard alphabet only */
+    HM_BASE64_EITHER,   /* standard or URL-safe, not mixed (DSSE) */
 } hm_base64_rule;
 /* Padded, no white space, unused bits zero. False: not such text, or memory (then buf->failed). */
 bool hm_unbase64(hm_bytes text, hm_base64_rule rule, hm_buf *buf);
@@ -122,8 +119,12 @@ void hm_buf_add_printable(hm_buf *buf, hm_bytes text);
 
 /* ---- time --------------------------------------------------------------------------------- */
 
-/* Now, or what SOURCE_DATE_EPOCH-like HALLMARK_TIME says (seconds since 1970); -1 if unusable. */
+/*
+ * Now, in seconds since 1970; -1 when the clock makes no sense. The environment variable
+ * HALLMARK_TIME, in the same unit, stands in for the clock; reports tell of it.
+ */
 int64_t hm_time_now(void);
+bool hm_time_is_set(void);
 /* RFC 3339 in UTC, "2026-01-05T20:31:07Z". */
 void hm_buf_add_time(hm_buf *buf, int64_t time);
 

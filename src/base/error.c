@@ -96,7 +96,7 @@ static hm_status store(hm_error **error, hm_status status, hm_reason reason, con
     return status;
 }
 
-static char *format_list(const char *format, va_list args) {
+static HM_PRINTF(1, 0) char *format_list(const char *format, va_list args) {
     char *text = NULL;
     return vasprintf(&text, format, args) < 0 ? NULL : text;
 }
@@ -173,8 +173,7 @@ hm_status hm_check_options(const char *function, size_t size, size_t known_size,
                        "%s: the size of the options is not one that this library knows", function);
     }
     if ((flags & ~known_flags) != 0) {
-        return hm_fail(error, HM_USAGE, HM_REASON_NONE, "%s: a flag has no meaning here",
-                       function);
+        return hm_fail(error, HM_USAGE, HM_REASON_NONE, "%s: a flag has no meaning here", function);
     }
     return HM_OK;
 }

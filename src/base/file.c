@@ -11,6 +11,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { PATH_CHUNK = 3500 }; /* bytes of path given to the kernel at once; its limit is 4096 */
@@ -24,7 +25,7 @@ void hm_fd_close(int *fd) {
     *fd = -1;
 }
 
-/* ---- opening beneath a directory ---------------------------------------------------------------- */
+/* ---- opening beneath a directory ------------------------------------------------------------- */
 
 static int openat2_beneath(int dir, const char *path, int flags, bool follow) {
     struct open_how how = {
@@ -193,11 +194,18 @@ static hm_status placement_open(const char *path, placement *place, hm_error **e
 }
 
 /*
- * One writer at a time per directory. Where locks are not to be had (some network mounts) two
- * writers of one file may hinder each other, but never mix their bytes.
+ * One writer at a time per directory. Where the lock is not to be had (some network mounts, or
+ * somebody who holds it for ever) two writers of one file may hinder each other, but never mix
+ * their bytes.
  */
 static void placement_lock(const placement *place) {
-    while (flock(place->dir, LOCK_EX) != 0 && errno == EINTR) {
+    enum { ATTEMPTS = 100 };
+    const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+    for (int i = 0; i < ATTEMPTS && flock(place->dir, LOCK_EX | LOCK_NB) != 0; i++) {
+        if (errno != EWOULDBLOCK && errno != EINTR) {
+            break;
+        }
+        (void)nanosleep(&pause, NULL);
     }
     (void)unlinkat(place->dir, place->aside, 0);
 }
@@ -266,10 +274,8 @@ static bool write_unnamed(const placement *place, hm_bytes content, mode_t mode,
     return name_from_aside(place, rule);
 }
 
-static bool write_aside(const placement *place, hm_bytes content, mode_t mode,
-                        hm_write_rule rule) {
-    hm_auto_fd fd =
-        openat(place->dir, place->aside, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, mode);
+static bool write_aside(const placement *place, hm_bytes content, mode_t mode, hm_write_rule rule) {
+    hm_auto_fd fd = openat(place->dir, place->aside, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, mode);
     if (fd < 0) {
         return false;
     }
@@ -282,12 +288,26 @@ static bool write_aside(const placement *place, hm_bytes content, mode_t mode,
     return name_from_aside(place, rule);
 }
 
+/* Until the directory is on the disk too, the file may be gone after a power cut. */
+static bool sync_directory(const placement *place, hm_write_rule rule) {
+    if (fsync(place->dir) == 0) {
+        return true;
+    }
+    int saved = errno;
+    if (rule == HM_WRITE_NEW) { /* ours: there was nothing of that name before */
+        (void)unlinkat(place->dir, place->name, 0);
+    }
+    errno = saved;
+    return false;
+}
+
 static bool write_placed(const placement *place, hm_bytes content, mode_t mode,
                          hm_write_rule rule) {
-    if (write_unnamed(place, content, mode, rule)) {
-        return fsync(place->dir) == 0;
+    bool written = write_unnamed(place, content, mode, rule);
+    if (!written && errno == ENOTSUP) {
+        written = write_aside(place, content, mode, rule);
     }
-    return errno == ENOTSUP && write_aside(place, content, mode, rule) && fsync(place->dir) == 0;
+    return written && sync_directory(place, rule);
 }
 
 hm_status hm_write_file(const char *path, hm_bytes content, mode_t mode, hm_write_rule rule,
@@ -308,9 +328,9 @@ hm_status hm_write_file(const char *path, hm_bytes content, mode_t mode, hm_writ
     if (written) {
         return HM_OK;
     }
-    if (cause == EEXIST) {
-        status = hm_fail(error, HM_USAGE, HM_REASON_NONE, "%s exists and is not written over",
-                         path);
+    if (cause == EEXIST && rule == HM_WRITE_NEW) {
+        status =
+            hm_fail(error, HM_USAGE, HM_REASON_NONE, "%s exists and is not written over", path);
         hm_error_add_hint(error, "choose another name, or move the file away first");
         return status;
     }

@@ -20,7 +20,7 @@ struct hm_json_doc {
     hm_json *root;
     struct block *blocks; /* the one in use first */
     size_t values;
-    uint8_t *text;        /* every decoded text and number, each with a NUL behind it */
+    uint8_t *text; /* every decoded text and number, each with a NUL behind it */
     size_t text_length;
 };
 
@@ -69,8 +69,8 @@ static size_t utf8_encode(uint32_t code, uint8_t *bytes) {
 /* How many bytes from `start` on stand for themselves in a quoted text, in every spelling. */
 static size_t plain_run(hm_bytes text, size_t start) {
     size_t i = start;
-    while (i < text.length && text.data[i] >= 0x20 && text.data[i] < 0x7f &&
-           text.data[i] != '"' && text.data[i] != '\\') {
+    while (i < text.length && text.data[i] >= 0x20 && text.data[i] < 0x7f && text.data[i] != '"' &&
+           text.data[i] != '\\') {
         i++;
     }
     return i - start;
@@ -293,8 +293,9 @@ static hm_status read_word(reader *r, hm_json *value) {
             return HM_OK;
         }
     }
-    return refuse(r, r->at, r->at < r->text.length ? "a value must stand here"
-                                                   : "the text ends where a value must stand");
+    return refuse(r, r->at,
+                  r->at < r->text.length ? "a value must stand here"
+                                         : "the text ends where a value must stand");
 }
 
 static hm_status new_value(reader *r, hm_json **value) {
@@ -387,8 +388,9 @@ static hm_status read_children(reader *r, hm_json *parent) {
     skip_space(r);
     while (!take(r, close)) {
         if (parent->count > 0 && !take(r, ',')) {
-            return refuse(r, r->at, object ? "a comma or '}' must stand here"
-                                           : "a comma or ']' must stand here");
+            return refuse(r, r->at,
+                          object ? "a comma or '}' must stand here"
+                                 : "a comma or ']' must stand here");
         }
         skip_space(r);
         hm_status status = object ? read_member(r, link) : read_value(r, link);
@@ -423,9 +425,7 @@ static hm_status read_value(reader *r, hm_json **value) {
     switch (byte) {
     case '{': return read_container(r, *value, HM_JSON_OBJECT);
     case '[': return read_container(r, *value, HM_JSON_ARRAY);
-    case '"':
-        (*value)->type = HM_JSON_STRING;
-        return read_string(r, &(*value)->text);
+    case '"': (*value)->type = HM_JSON_STRING; return read_string(r, &(*value)->text);
     case 'N':
     case 'I': return refuse(r, r->at, "JSON has no NaN and no Infinity");
     default:
@@ -646,8 +646,12 @@ bool hm_json_integer(const hm_json *value, uint64_t *number) {
 
 static void quote_unit(hm_buf *out, uint32_t unit) {
     static const char digits[] = "0123456789abcdef";
-    const char text[] = {'\\', 'u', digits[unit >> 12], digits[unit >> 8 & 15],
-                         digits[unit >> 4 & 15], digits[unit & 15]};
+    const char text[] = {'\\',
+                         'u',
+                         digits[unit >> 12],
+                         digits[unit >> 8 & 15],
+                         digits[unit >> 4 & 15],
+                         digits[unit & 15]};
     hm_buf_add(out, text, sizeof(text));
 }
 

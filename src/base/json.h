@@ -10,9 +10,9 @@
 
 #include "base/base.h"
 
-enum { HM_JSON_DEPTH = 128 };         /* arrays and objects inside each other */
-enum { HM_JSON_MAX_DIGITS = 4300 };   /* of an integer; Python reads no longer ones */
-#define HM_JSON_MAX_NODES ((size_t)4 << 20) /* values in one document */
+enum { HM_JSON_DEPTH = 128 };               /* arrays and objects inside each other */
+enum { HM_JSON_MAX_DIGITS = 4300 };         /* of an integer; Python reads no longer ones */
+#define HM_JSON_MAX_NODES ((size_t)2 << 20) /* values in one document */
 
 typedef enum hm_json_type {
     HM_JSON_NULL,
@@ -27,13 +27,13 @@ typedef enum hm_json_type {
 typedef struct hm_json hm_json;
 struct hm_json {
     hm_json_type type;
-    bool truth;          /* of a BOOL */
-    bool used;           /* taken by one of the hm_json_take functions */
-    hm_bytes text;       /* STRING: decoded, NUL behind it; NUMBER: the token as written */
-    hm_bytes name;       /* decoded member name, when this value is a member; NUL behind it */
-    size_t count;        /* children of an ARRAY or OBJECT */
-    hm_json *first;      /* first child */
-    hm_json *next;       /* next sibling */
+    bool truth;     /* of a BOOL */
+    bool used;      /* taken by one of the hm_json_take functions */
+    hm_bytes text;  /* STRING: decoded, NUL behind it; NUMBER: the token as written */
+    hm_bytes name;  /* decoded member name, when this value is a member; NUL behind it */
+    size_t count;   /* children of an ARRAY or OBJECT */
+    hm_json *first; /* first child */
+    hm_json *next;  /* next sibling */
 };
 
 typedef struct hm_json_doc hm_json_doc;
@@ -84,10 +84,10 @@ void hm_json_quote(hm_buf *out, hm_bytes text, bool ascii);
 
 typedef struct hm_json_writer {
     hm_buf *out;
-    unsigned indent;     /* spaces per level; 0: one line, no spaces */
-    bool ascii;          /* \u escapes for everything outside ASCII (strings must be UTF-8) */
+    unsigned indent; /* spaces per level; 0: one line, no spaces */
+    bool ascii;      /* \u escapes for everything outside ASCII (strings must be UTF-8) */
     unsigned depth;
-    bool after_value;    /* a comma is due before the next value */
+    bool after_value; /* a comma is due before the next value */
     bool after_name;
 } hm_json_writer;
 

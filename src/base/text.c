@@ -86,6 +86,10 @@ void hm_buf_add_printable(hm_buf *buf, hm_bytes text) {
     }
 }
 
+bool hm_time_is_set(void) {
+    return secure_getenv("HALLMARK_TIME") != NULL;
+}
+
 int64_t hm_time_now(void) {
     const char *set = secure_getenv("HALLMARK_TIME");
     if (set != NULL) {
@@ -107,8 +111,8 @@ void hm_buf_add_time(hm_buf *buf, int64_t time) {
         hm_buf_add_text(buf, "unknown time");
         return;
     }
-    hm_buf_add_format(buf, "%04d-%02d-%02dT%02d:%02d:%02dZ", parts.tm_year + 1900,
-                      parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec);
+    hm_buf_add_format(buf, "%04d-%02d-%02dT%02d:%02d:%02dZ", parts.tm_year + 1900, parts.tm_mon + 1,
+                      parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec);
 }
 
 char *hm_path_base(const char *path) {

@@ -95,8 +95,7 @@ static hm_status consume(ahead *a, hm_hasher *hasher, hm_error **error) {
         done += step;
         hm_schedule_advance(a->stream.schedule, step);
     }
-    return status == HM_OK ? hm_hasher_finish(hasher, a->stream.work.range->digest, error)
-                           : status;
+    return status == HM_OK ? hm_hasher_finish(hasher, a->stream.work.range->digest, error) : status;
 }
 
 void hm_ahead_run(hm_worker *worker, const hm_work *work) {
@@ -123,8 +122,7 @@ static bool claim(ahead *a, unsigned *index, uint64_t *done, size_t *length) {
     *length = next_length(a);
     *done = a->asked;
     *index = (a->first + a->filled) % SLOTS;
-    bool useful =
-        *length > 0 && !s->closing && !s->ended && !hm_schedule_stopped(s->schedule);
+    bool useful = *length > 0 && !s->closing && !s->ended && !hm_schedule_stopped(s->schedule);
     a->asked += useful ? *length : 0;
     return useful;
 }

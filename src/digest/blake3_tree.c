@@ -13,8 +13,8 @@
 
 enum {
     CV = BLAKE3_OUT_LEN,
-    PARENT = 4, /* the flag of a parent node */
-    PIECE_MAX = 1024 * 1024,
+    PARENT = 4,                  /* the flag of a parent node */
+    PIECE_MAX = 2 * 1024 * 1024, /* a huge page of the page cache can be shown by one entry */
     WINDOW_SIZE = 2 * PIECE_MAX, /* since a piece may begin inside a page */
     AHEAD_MAX = 64,              /* pieces that may be done while an earlier one is not */
     LENGTH_LEAST = 4 * PIECE_MAX,
@@ -139,8 +139,9 @@ static void try_library(void) {
         push(&s, cv);
     }
     finish_tree(&s, SMALL, data + PIECES * SMALL, REST, found);
-    fits = hm_digest_bytes(HM_HASH_BLAKE3, hm_bytes_of(data, sizeof data), expected, NULL) ==
-               HM_OK && fits;
+    fits =
+        hm_digest_bytes(HM_HASH_BLAKE3, hm_bytes_of(data, sizeof data), expected, NULL) == HM_OK &&
+        fits;
     library_fits = fits && memcmp(expected, found, CV) == 0;
 }
 
@@ -156,8 +157,8 @@ typedef struct tree {
     size_t piece;     /* a power of two */
     uint64_t total;   /* whole pieces; there is a rest of one byte at least */
     uint64_t claimed;
-    stack done;       /* in order */
-    bool mapped;      /* some pieces were seen through windows */
+    stack done;  /* in order */
+    bool mapped; /* some pieces were seen through windows */
     struct {
         uint8_t cv[CV];
         bool ready;
@@ -169,8 +170,8 @@ static const uint8_t *read_piece(hm_worker *worker, hm_stream *s, uint64_t done,
     const uint8_t *data = NULL;
     hm_error *error = NULL;
     bool ended = false;
-    if (hm_work_read(s->schedule, &s->work, done, length, worker->memory, &data, &ended,
-                     &error) != HM_OK) {
+    if (hm_work_read(s->schedule, &s->work, done, length, worker->memory, &data, &ended, &error) !=
+        HM_OK) {
         hm_schedule_fail(s->schedule, &error);
         return NULL;
     }

@@ -64,7 +64,7 @@ typedef struct hm_range {
  */
 typedef struct hm_source {
     void *context;
-    /* A descriptor at which the ranges' offsets can be read; `changed`: it is not the file found. */
+    /* Gives a descriptor to read the ranges from. `changed`: not the file that was found. */
     hm_status (*open)(void *context, size_t file, int *fd, bool *changed, hm_error **error);
     /* Ends it; `changed` tells that it is no longer what it was at opening. */
     hm_status (*close)(void *context, size_t file, int fd, bool *changed, hm_error **error);

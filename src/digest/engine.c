@@ -15,10 +15,11 @@ enum {
     HELPER_COST = 8 * MIB,    /* bytes of one range that are worth a helper */
     MEMORY_MAX = 32 * MIB,    /* for the buffers of all threads */
     MEMORY_THREAD_MAX = MIB,
+    MEMORY_BLAKE3_MAX = 2 * MIB,
     MEMORY_THREAD_LEAST = MIB / 4,
     WINDOW = MIB / 2,
     WINDOW_THREADS = 4, /* more would only wait for each other, in the kernel */
-    FILES_SPARE = 64, /* descriptors left to the rest of the process */
+    FILES_SPARE = 64,   /* descriptors left to the rest of the process */
 };
 
 static void work_on(hm_worker *worker) {
@@ -27,15 +28,9 @@ static void work_on(hm_worker *worker) {
     for (;;) {
         switch (hm_schedule_take(worker->schedule, &load, &work)) {
         case HM_TAKE_NOTHING:
-        case HM_TAKE_LATER:
-            hm_stream_help(worker);
-            return;
-        case HM_TAKE_LANE:
-            hm_lanes_run(worker, &work);
-            break;
-        case HM_TAKE_ALONE:
-            hm_stream_run(worker, &work);
-            break;
+        case HM_TAKE_LATER: hm_stream_help(worker); return;
+        case HM_TAKE_LANE: hm_lanes_run(worker, &work); break;
+        case HM_TAKE_ALONE: hm_stream_run(worker, &work); break;
         }
     }
 }
@@ -94,8 +89,9 @@ static void set_up(hm_schedule *schedule) {
     if (job->hash == HM_HASH_SHA256) {
         schedule->lanes = affordable_lanes(schedule->sha256.lanes, schedule->threads);
     }
+    size_t most = job->hash == HM_HASH_BLAKE3 ? MEMORY_BLAKE3_MAX : MEMORY_THREAD_MAX;
     size_t memory = MEMORY_MAX / schedule->threads;
-    memory = memory < MEMORY_THREAD_MAX ? memory : MEMORY_THREAD_MAX;
+    memory = memory < most ? memory : most;
     schedule->memory = memory > MEMORY_THREAD_LEAST ? memory : MEMORY_THREAD_LEAST;
     schedule->window = schedule->threads <= WINDOW_THREADS ? WINDOW : 0;
 }

@@ -51,9 +51,9 @@ typedef struct hm_schedule {
     hm_digest_job *job;
     unsigned threads;
     hm_sha256_choice sha256;
-    size_t lanes;  /* ranges side by side in one thread */
-    size_t memory; /* for the buffers of one thread */
-    size_t window; /* bytes of one lane's window; 0: none */
+    size_t lanes;   /* ranges side by side in one thread */
+    size_t memory;  /* for the buffers of one thread */
+    size_t window;  /* bytes of one lane's window; 0: none */
     hm_file *files; /* the big ones first */
     size_t file_count;
     uint64_t bytes_total;
@@ -94,8 +94,7 @@ typedef enum hm_take {
     HM_TAKE_ALONE,   /* a range so long that nothing should slow it down */
 } hm_take;
 
-HM_MUST_USE hm_status hm_schedule_init(hm_schedule *schedule, hm_digest_job *job,
-                                       hm_error **error);
+HM_MUST_USE hm_status hm_schedule_init(hm_schedule *schedule, hm_digest_job *job, hm_error **error);
 /* The next range, its file open. */
 hm_take hm_schedule_take(hm_schedule *schedule, const hm_load *load, hm_work *work);
 /* Ends a range that was taken; the file's last one closes the file. */
@@ -133,7 +132,7 @@ void hm_lanes_run(hm_worker *worker, const hm_work *first);
 struct hm_stream {
     hm_schedule *schedule;
     hm_work work;
-    hm_stream *next; /* in schedule->streams */
+    hm_stream *next;      /* in schedule->streams */
     pthread_mutex_t lock; /* guards what follows, and what the kinds of streams add */
     pthread_cond_t changed;
     unsigned helpers;

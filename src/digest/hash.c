@@ -2,6 +2,8 @@
 /* The hash functions by name, and one stream at a time through their libraries. */
 #include "digest/engine.h"
 
+#include <openssl/crypto.h>
+
 #include <string.h>
 
 static const struct hash_kind {
@@ -22,6 +24,10 @@ static EVP_MD *fetched[HASH_COUNT];
 static pthread_once_t fetched_once = PTHREAD_ONCE_INIT;
 
 static void fetch_all(void) {
+    /* libcrypto crashes in a fetch when memory ran out while it set itself up. */
+    if (OPENSSL_init_crypto(0, NULL) != 1 || OSSL_LIB_CTX_get0_global_default() == NULL) {
+        return;
+    }
     for (size_t i = 0; i < HASH_COUNT; i++) {
         if (hash_kinds[i].libcrypto != NULL) {
             fetched[i] = EVP_MD_fetch(NULL, hash_kinds[i].libcrypto, NULL);

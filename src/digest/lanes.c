@@ -18,9 +18,9 @@ typedef struct lane {
     hm_sha256_lane sha256; /* first, so that a pointer to it is one to the lane */
     hm_work work;
     enum { LANE_IDLE, LANE_DATA, LANE_TAIL } state;
-    uint64_t read;      /* bytes of the range so far */
-    uint64_t reported;  /* the most that it ever was */
-    bool mapped;        /* some of them were seen through the window */
+    uint64_t read;     /* bytes of the range so far */
+    uint64_t reported; /* the most that it ever was */
+    bool mapped;       /* some of them were seen through the window */
     bool unmappable;
     size_t blocks;      /* whole ones at sha256.data */
     size_t tail_blocks; /* the end of the range with its padding, known once all is read */

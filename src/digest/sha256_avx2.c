@@ -15,11 +15,9 @@ INLINE __m256i add(__m256i a, __m256i b) {
     return _mm256_add_epi32(a, b);
 }
 
-INLINE __m256i xor(__m256i a, __m256i b) {
-    return _mm256_xor_si256(a, b);
-}
+INLINE __m256i xor (__m256i a, __m256i b) { return _mm256_xor_si256(a, b); }
 
-INLINE __m256i rotate(__m256i x, int count) {
+    INLINE __m256i rotate(__m256i x, int count) {
     return _mm256_or_si256(_mm256_srli_epi32(x, count), _mm256_slli_epi32(x, 32 - count));
 }
 
@@ -77,8 +75,8 @@ INLINE void one_round(__m256i s[8], int t, __m256i w, const uint32_t *constant) 
     __m256i input = add(add(*h, w), _mm256_set1_epi32((int)*constant));
     __m256i choice = xor(*g, _mm256_and_si256(*e, xor(*f, *g)));
     __m256i t1 = add(add(input, choice), big_sigma1(*e));
-    __m256i majority = _mm256_or_si256(_mm256_and_si256(*a, *b),
-                                       _mm256_and_si256(*c, _mm256_or_si256(*a, *b)));
+    __m256i majority =
+        _mm256_or_si256(_mm256_and_si256(*a, *b), _mm256_and_si256(*c, _mm256_or_si256(*a, *b)));
     *d = add(*d, t1);
     *h = add(add(t1, majority), big_sigma0(*a));
 }

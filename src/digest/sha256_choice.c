@@ -92,8 +92,8 @@ static hm_status fail_name(const char *name, hm_error **error) {
     hm_buf_add_text(&names, "libcrypto");
     hm_status status = hm_buf_check(&names, error);
     if (status == HM_OK) {
-        status = hm_fail(error, HM_USAGE, HM_REASON_NONE,
-                         "%s=%s: no such kernel on this machine", KERNEL_VARIABLE, name);
+        status = hm_fail(error, HM_USAGE, HM_REASON_NONE, "%s=%s: no such kernel on this machine",
+                         KERNEL_VARIABLE, name);
         hm_error_add_hint(error, "unset it, or choose one of: %s", (const char *)names.data);
     }
     return status;
@@ -171,8 +171,7 @@ void hm_digest_describe(hm_buf *out) {
     } else {
         const char *separator = "";
         for (size_t i = 0; k[i].name != NULL; i++) {
-            if (k[i].lanes != 0 &&
-                (k[i].function == choice.wide || k[i].function == choice.few)) {
+            if (k[i].lanes != 0 && (k[i].function == choice.wide || k[i].function == choice.few)) {
                 hm_buf_add_format(out, "%s%s", separator, k[i].name);
                 separator = ", ";
             }

@@ -34,10 +34,10 @@ typedef struct hm_sha256_choice {
     size_t lanes;       /* streams side by side that pay; 1: libcrypto alone */
     hm_sha256_fn *wide; /* of many streams, or NULL */
     size_t wide_lanes;
-    size_t wide_least;  /* with fewer streams `few` is faster */
-    hm_sha256_fn *few;  /* or NULL */
+    size_t wide_least; /* with fewer streams `few` is faster */
+    hm_sha256_fn *few; /* or NULL */
     size_t few_lanes;
-    bool forced;        /* by the environment: a single stream too goes through these */
+    bool forced; /* by the environment: a single stream too goes through these */
     unsigned speed_one, speed_few, speed_wide; /* relative; libcrypto, `few`, `wide` */
 } hm_sha256_choice;
 

@@ -53,8 +53,7 @@ INLINE void four_rounds(stream *s, __m128i input) {
     s->abef = _mm_sha256rnds2_epu32(s->abef, s->cdgh, _mm_shuffle_epi32(input, 0x0e));
 }
 
-INLINE void one_block(stream s[LANES], const uint8_t *const data[LANES], size_t offset,
-                      int count) {
+INLINE void one_block(stream s[LANES], const uint8_t *const data[LANES], size_t offset, int count) {
     const __m128i *constants = (const __m128i *)(const void *)hm_sha256_constants;
     stream old[LANES];
     __m128i w[LANES][4];

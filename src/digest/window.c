@@ -13,7 +13,12 @@
 #define MADV_POPULATE_READ 22
 #endif
 
-enum { GUARDS = 64, PAGE = 4096, BLOCK = 64 };
+enum {
+    GUARDS = 64,
+    PAGE = 4096,
+    HUGE_PAGE = 2 * 1024 * 1024, /* windows begin on one, so that it can be shown as one */
+    BLOCK = 64,
+};
 
 /* What the signal handler needs to know of a thread's windows. `end` is 0 in one that is free. */
 struct hm_window_guard {
@@ -37,8 +42,7 @@ static bool cover(struct hm_window_guard *guard, uintptr_t at) {
     size_t index = (at - base) / size;
     int saved = errno;
     void *window = (void *)(base + index * size); // NOLINT(performance-no-int-to-ptr)
-    void *covered =
-        mmap(window, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    void *covered = mmap(window, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
     errno = saved;
     (void)atomic_fetch_or(&guard->torn, 1U << index);
     return covered != MAP_FAILED;
@@ -108,21 +112,27 @@ static struct hm_window_guard *take_guard(uint8_t *base, size_t count, size_t si
     return guard;
 }
 
+static size_t space_size(const hm_windows *windows) {
+    return windows->count * windows->size + HUGE_PAGE;
+}
+
 void hm_windows_open(hm_windows *windows, size_t count, size_t size) {
     *windows = (hm_windows){.size = size, .count = count};
     if (count > 8 * sizeof(unsigned) || size % PAGE != 0 || sysconf(_SC_PAGESIZE) != PAGE ||
         is_blocked()) {
         return;
     }
-    void *base = mmap(NULL, count * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (base == MAP_FAILED) {
+    void *space = mmap(NULL, space_size(windows), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (space == MAP_FAILED) {
         return;
     }
+    uint8_t *base = (uint8_t *)space + (HUGE_PAGE - (uintptr_t)space % HUGE_PAGE) % HUGE_PAGE;
     windows->guard = take_guard(base, count, size);
     if (windows->guard == NULL) {
-        (void)munmap(base, count * size);
+        (void)munmap(space, space_size(windows));
         return;
     }
+    windows->space = space;
     windows->base = base;
 }
 
@@ -146,6 +156,9 @@ const uint8_t *hm_windows_show(hm_windows *windows, size_t index, int fd, uint64
     void *mapped = mmap(window, inside + shown, PROT_READ, MAP_SHARED | MAP_FIXED, fd,
                         (off_t)(offset - inside));
     if (mapped == MAP_FAILED) {
+        /* It may have left a gap, which somebody else's mapping must not come to stand in. */
+        (void)mmap(window, windows->size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+                   0);
         return NULL;
     }
     /* All pages at once; older kernels cannot, and get them one by one. */
@@ -164,7 +177,7 @@ void hm_windows_close(hm_windows *windows) {
     if (windows->base == NULL) {
         return;
     }
-    (void)munmap(windows->base, windows->count * windows->size);
+    (void)munmap(windows->space, space_size(windows));
     (void)pthread_mutex_lock(&guards_lock);
     atomic_store(&windows->guard->end, 0);
     guards_used--;

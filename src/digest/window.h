@@ -9,7 +9,8 @@
 #include "base/base.h"
 
 typedef struct hm_windows {
-    uint8_t *base; /* address space for all windows of one thread, or NULL */
+    void *space;   /* addresses for all windows of one thread */
+    uint8_t *base; /* of the first, or NULL */
     size_t size;   /* of one */
     size_t count;
     struct hm_window_guard *guard;

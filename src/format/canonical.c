@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What Python makes of a JSON value: json.dumps(value, sort_keys=True). The seeds' signer signs
- * these bytes, so one digit or space spelled otherwise is a signature that does not verify.
+ * What Python makes of a JSON value: json.dumps(value, sort_keys=True). sig-json signs these bytes, so one digit or space spelled otherwise is a signature that does not verify.
  */
 #include "format/format.h"
 

@@ -21,8 +21,16 @@ const hm_format *hm_format_find(const char *name) {
     return NULL;
 }
 
-const char *hm_format_names(void) {
-    return "oms, sig-json, manifest-json";
+const hm_format *hm_format_at(size_t index) {
+    return index < FORMAT_COUNT ? formats[index] : NULL;
+}
+
+char *hm_format_names(void) {
+    hm_buf names = {0};
+    for (size_t i = 0; i < FORMAT_COUNT; i++) {
+        hm_buf_add_format(&names, "%s%s", i > 0 ? ", " : "", formats[i]->name);
+    }
+    return hm_buf_steal_text(&names);
 }
 
 /* ---- statements ----------------------------------------------------------------------------- */
@@ -47,9 +55,19 @@ hm_status hm_statements_add(hm_statements *statements, const char *name, const h
     if (value == NULL) {
         return HM_OK;
     }
+    hm_auto_buf canonical = {0};
+    hm_auto_json doc = NULL;
     hm_auto_buf text = {0};
     hm_json_writer writer = {.out = &text};
-    hm_json_copy(&writer, value);
+    /* By way of the canonical form: of two spellings of a number only one may have been signed. */
+    hm_status status = hm_canonical_json(value, &canonical, error);
+    if (status == HM_OK) {
+        status = hm_json_parse(hm_buf_view(&canonical), name, &doc, error);
+    }
+    if (status != HM_OK) {
+        return status;
+    }
+    hm_json_copy(&writer, hm_json_root(doc));
     return statements_push(statements, name, hm_buf_steal_text(&text), error);
 }
 
@@ -92,7 +110,8 @@ hm_status hm_envelope_parse(hm_bytes file, const char *what, hm_envelope *envelo
     }
     status = hm_fail(error, HM_REFUSED, HM_REASON_MALFORMED,
                      "%s is not a signature file of any format known here", what);
-    hm_error_add_hint(error, "known formats: %s", hm_format_names());
+    hm_auto_free char *names = hm_format_names();
+    hm_error_add_hint(error, "known formats: %s", names != NULL ? names : "");
     return status;
 }
 
@@ -125,7 +144,6 @@ void hm_promise_free(hm_promise *promise) {
     hm_manifest_free(&promise->manifest);
     hm_ignore_free(&promise->ignore);
     hm_statements_free(&promise->stated);
-    free(promise->subject_name);
     *promise = (hm_promise){0};
 }
 

@@ -46,7 +46,7 @@ typedef struct hm_format hm_format;
 
 /* One signature over one message. Most formats have one; a bundle manifest has one per artifact. */
 typedef struct hm_signed_part {
-    hm_buf message;   /* the exact bytes under the signature */
+    hm_buf message; /* the exact bytes under the signature */
     hm_buf signature;
 } hm_signed_part;
 
@@ -68,44 +68,42 @@ typedef struct hm_envelope {
 /* What the signed text promises. Only to be asked of an envelope whose signatures are good. */
 typedef struct hm_promise {
     hm_manifest manifest;
-    char *subject_name;       /* what the signed text calls the model; may be NULL */
-    bool names_unsigned;      /* the signature covers contents but not names */
-    bool single_dot;          /* one item named ".", standing for a single-file model */
-    bool file_only;           /* the format signs single files: a directory model is no match */
-    bool file_set;            /* several single files that stand beside the signature file; whether
+    bool names_unsigned; /* the signature covers contents but not names */
+    bool single_dot;     /* one item named ".", standing for a single-file model */
+    bool file_only;      /* the format signs single files: a directory model is no match */
+    bool file_set;       /* several single files that stand beside the signature file; whether
                                  they belong together is not signed */
     bool allow_symlinks;
     hm_ignore ignore;         /* signed ignore paths */
     bool git_ignored;         /* the format ignores .git and its like */
-    uint8_t root_digest[32];
-    bool has_root_digest;
     uint8_t model_digest[32]; /* of the whole found manifest, when the signature carries it */
     bool has_model_digest;
-    hm_statements stated;     /* signed, but the signer's own words */
+    hm_statements stated; /* signed, but the signer's own words */
 } hm_promise;
 
 /* What is to be signed. */
 typedef struct hm_signing {
-    const hm_manifest *manifest;  /* of a single-file model: one file, by its name */
-    const char *subject_name;     /* base name of the model */
-    const char *model_path;       /* as the caller wrote it */
+    const hm_manifest *manifest; /* of a single-file model: one file, by its name */
+    const char *subject_name;    /* base name of the model */
+    const char *model_path;      /* as the caller wrote it */
     bool single_file;
     bool name_dot;
     bool allow_symlinks;
-    const hm_ignore *ignore;      /* to be recorded */
-    const char *signer_id;        /* may be NULL */
-    uint64_t key_version;         /* 0: none */
-    const char *metadata;         /* may be NULL */
+    const hm_ignore *ignore; /* to be recorded */
+    const char *signer_id;   /* may be NULL */
+    uint64_t key_version;    /* 0: none */
+    const char *metadata;    /* may be NULL */
     int64_t time;
 } hm_signing;
 
 struct hm_format {
     const char *name;
-    const char *title;       /* for people */
-    bool directories;        /* signs directory trees */
-    bool hashes;             /* lets the signer choose hash and shards */
-    bool several;            /* signs several models into one file */
-    const char *suffix;      /* NULL: `.sig` rule, see hm_format_default_path() */
+    const char *title;  /* for people */
+    bool directories;   /* signs directory trees */
+    bool hashes;        /* lets the signer choose hash and shards */
+    bool several;       /* signs several models into one file */
+    bool ec_only;       /* its specification knows EC keys only */
+    const char *suffix; /* NULL: `.sig` rule, see hm_format_default_path() */
     hm_scheme scheme;
     bool (*recognise)(const hm_json *root);
     hm_status (*parse)(hm_envelope *envelope, hm_json *root, hm_error **error);
@@ -116,7 +114,7 @@ struct hm_format {
     hm_status (*write)(const hm_signing *signings, size_t count, bool bundle, hm_signer *signer,
                        hm_buf *file, hm_error **error);
     /* Whether writing over `existing` (parsed) would destroy the signature of something else. */
-    hm_status (*may_replace)(const hm_json *existing, const hm_signing *signing,
+    hm_status (*may_replace)(const hm_json *existing, const hm_signing *signings, size_t count,
                              hm_error **error); /* NULL: always */
 };
 
@@ -126,8 +124,9 @@ extern const hm_format hm_format_manifest_json;
 
 /* The format of that name, or NULL. */
 const hm_format *hm_format_find(const char *name);
-/* "oms, sig-json, manifest-json" */
-const char *hm_format_names(void);
+/* The formats in turn; NULL behind the last. And their names: "oms, sig-json, manifest-json". */
+const hm_format *hm_format_at(size_t index);
+char *hm_format_names(void); /* newly allocated */
 
 /* Reads a signature file's bytes. ::HM_REFUSED malformed or unsupported. `what` names it. */
 HM_MUST_USE hm_status hm_envelope_parse(hm_bytes file, const char *what, hm_envelope *envelope,
@@ -141,12 +140,11 @@ void hm_promise_free(hm_promise *promise);
 
 /* Where a format's signature of the model at `path` lies by default. Newly allocated. */
 HM_MUST_USE hm_status hm_format_default_path(const hm_format *format, const char *path,
-                                             bool is_directory, char **signature,
-                                             hm_error **error);
+                                             bool is_directory, char **signature, hm_error **error);
 
 /* ---- shared by the formats ------------------------------------------------------------------ */
 
-/* Python's json.dumps(value, sort_keys=True), formats.md 2.1. */
+/* Python's json.dumps(value, sort_keys=True). */
 HM_MUST_USE hm_status hm_canonical_json(const hm_json *value, hm_buf *out, hm_error **error);
 
 /* DSSE pre-authentication encoding. */

@@ -4,7 +4,7 @@
  * file's content and over nothing else: names, times, signers, algorithms, and which files belong
  * together are claims that anybody can change.
  */
-#include "format/seed.h"
+#include "format/rsa_json.h"
 
 #include <string.h>
 
@@ -32,12 +32,12 @@ static bool is_integer(const hm_json *value) {
     return value->type == HM_JSON_NUMBER && strpbrk((const char *)value->text.data, ".eE") == NULL;
 }
 
-static hm_status take_integer(hm_json *object, const char *what, const char *name,
-                              hm_json **member, hm_error **error) {
+static hm_status take_integer(hm_json *object, const char *what, const char *name, hm_json **member,
+                              hm_error **error) {
     hm_status status = hm_json_take(object, what, name, HM_JSON_NUMBER, member, error);
     if (status == HM_OK && !is_integer(*member)) {
-        status = hm_fail(error, HM_REFUSED, HM_REASON_MALFORMED,
-                         "%s: \"%s\" must be an integer", what, name);
+        status = hm_fail(error, HM_REFUSED, HM_REASON_MALFORMED, "%s: \"%s\" must be an integer",
+                         what, name);
     }
     return status;
 }
@@ -64,7 +64,7 @@ static hm_status check_claims(hm_json *entry, const char *what, hm_error **error
                          "%s: \"algorithm\" is not %s, the only one known", what, algorithm_text);
     }
     /* "../outside.bin" must not lead a verifier out of its directory. */
-    if (status == HM_OK && !hm_seed_name_valid(name)) {
+    if (status == HM_OK && !hm_rsa_json_name_valid(name)) {
         status = hm_fail(error, HM_REFUSED, HM_REASON_MALFORMED,
                          "%s: \"model_file\" is not the plain name of a file", what);
     }
@@ -105,7 +105,7 @@ static hm_status claim_members(hm_statements *claimed, const char *prefix, const
     for (const hm_json *m = entry->first; m != NULL && status == HM_OK; m = m->next) {
         if (!hm_bytes_equal_text(m->name, digest_name) &&
             !hm_bytes_equal_text(m->name, signature_name)) {
-            status = hm_seed_state(claimed, prefix, m, error);
+            status = hm_rsa_json_state(claimed, prefix, m, error);
         }
     }
     return status;
@@ -135,8 +135,8 @@ static hm_status parse_entries(hm_envelope *envelope, hm_json *artifacts, hm_err
         if (what.failed || prefix.failed) {
             return hm_fail_memory(error);
         }
-        status = parse_entry(envelope, m, index, (const char *)what.data,
-                             (const char *)prefix.data, error);
+        status = parse_entry(envelope, m, index, (const char *)what.data, (const char *)prefix.data,
+                             error);
         index++;
     }
     return status;
@@ -148,8 +148,7 @@ static hm_status parse_bundle(hm_envelope *envelope, hm_json *root, hm_error **e
     hm_status status =
         hm_json_take(root, bundle_text, "artifacts", HM_JSON_ARRAY, &artifacts, error);
     if (status == HM_OK) {
-        status =
-            hm_json_take(root, bundle_text, "bundle_signed_at", HM_JSON_STRING, &time, error);
+        status = hm_json_take(root, bundle_text, "bundle_signed_at", HM_JSON_STRING, &time, error);
     }
     if (status == HM_OK) {
         status = take_integer(root, bundle_text, "artifact_count", &count, error);
@@ -173,9 +172,9 @@ static hm_status parse_bundle(hm_envelope *envelope, hm_json *root, hm_error **e
         status = parse_entries(envelope, artifacts, error);
     }
     if (status == HM_OK) {
-        status = hm_seed_state(&envelope->claimed, "", time, error);
+        status = hm_rsa_json_state(&envelope->claimed, "", time, error);
     }
-    return status == HM_OK ? hm_seed_state(&envelope->claimed, "", count, error) : status;
+    return status == HM_OK ? hm_rsa_json_state(&envelope->claimed, "", count, error) : status;
 }
 
 static hm_status parse(hm_envelope *envelope, hm_json *root, hm_error **error) {
@@ -195,7 +194,8 @@ static hm_status promise_entry(hm_json *entry, const char *what, hm_promise *pro
     if (status == HM_OK) {
         status = hm_json_take_text(entry, what, digest_name, &hex, error);
     }
-    return status == HM_OK ? hm_seed_promise(promise, name, hex, what, digest_name, error) : status;
+    return status == HM_OK ? hm_rsa_json_promise(promise, name, hex, what, digest_name, error)
+                           : status;
 }
 
 static hm_status promise_set(hm_json *root, hm_promise *promise, hm_error **error) {
@@ -206,8 +206,8 @@ static hm_status promise_set(hm_json *root, hm_promise *promise, hm_error **erro
     }
     const hm_item *twice = NULL;
     if (status == HM_OK && !hm_manifest_sort(&promise->manifest, &twice)) {
-        status = hm_fail(error, HM_REFUSED, HM_REASON_MALFORMED,
-                         "%s lists \"%s\" twice", bundle_text, twice->name);
+        status = hm_fail(error, HM_REFUSED, HM_REASON_MALFORMED, "%s lists \"%s\" twice",
+                         bundle_text, twice->name);
     }
     return status;
 }
@@ -224,7 +224,7 @@ static hm_status promise(hm_envelope *envelope, hm_promise *promise, hm_error **
 /* ---- writing -------------------------------------------------------------------------------- */
 
 static hm_status check(const hm_signing *signing, const hm_signer *signer, hm_error **error) {
-    hm_status status = hm_seed_check(hm_format_manifest_json.name, signing, signer, error);
+    hm_status status = hm_rsa_json_check(hm_format_manifest_json.name, signing, signer, error);
     if (status == HM_OK && signing->metadata != NULL) {
         status = hm_fail(error, HM_USAGE, HM_REASON_NONE,
                          "the format manifest-json has no place for metadata");
@@ -238,7 +238,7 @@ static hm_status write_entry(hm_json_writer *w, const hm_signing *signing, hm_si
     char hash[2 * HM_DIGEST_MAX + 1];
     hm_auto_buf signature = {0};
     hm_auto_buf base64 = {0};
-    hm_status status = hm_seed_digest(signing, hash, error);
+    hm_status status = hm_rsa_json_digest(signing, hash, error);
     if (status == HM_OK) {
         status = hm_signer_sign(signer, HM_SCHEME_RSA_PSS_SHA256_MAX, hm_bytes_text(hash),
                                 &signature, error);
@@ -254,8 +254,8 @@ static hm_status write_entry(hm_json_writer *w, const hm_signing *signing, hm_si
     hm_json_member(w, "model_file", signing->subject_name);
     hm_json_member(w, digest_name, hash);
     hm_json_member(w, signature_name, (const char *)base64.data);
-    hm_seed_write_signer(w, "signer", signing, signer);
-    hm_seed_write_time(w, "signed_at", signing->time);
+    hm_rsa_json_write_signer(w, "signer", signing, signer);
+    hm_rsa_json_write_time(w, "signed_at", signing->time);
     hm_json_member(w, "algorithm", algorithm_text);
     hm_json_member_number(w, "key_size", signer->public_key->bits);
     if (signing->key_version != 0) {
@@ -293,7 +293,7 @@ static hm_status write_bundle(hm_json_writer *w, const hm_signing *signings, siz
         status = write_entry(w, &signings[i], signer, error);
     }
     hm_json_end_array(w);
-    hm_seed_write_time(w, "bundle_signed_at", signings[0].time);
+    hm_rsa_json_write_time(w, "bundle_signed_at", signings[0].time);
     hm_json_member_number(w, "artifact_count", count);
     hm_json_end_object(w);
     return status;
@@ -311,30 +311,35 @@ static hm_status write(const hm_signing *signings, size_t count, bool bundle, hm
     return status == HM_OK ? hm_buf_check(file, error) : status;
 }
 
-static bool names_file(const hm_json *entry, const char *name) {
+static bool is_signed_again(const hm_json *entry, const hm_signing *signings, size_t count) {
     const hm_json *file = hm_json_get(entry, "model_file");
-    return file != NULL && file->type == HM_JSON_STRING && hm_bytes_equal_text(file->text, name);
+    for (size_t i = 0; i < count && file != NULL && file->type == HM_JSON_STRING; i++) {
+        if (hm_bytes_equal_text(file->text, signings[i].subject_name)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /*
- * Files that differ only in their last suffix share one default manifest; signing the second must
- * not destroy the signature of the first.
+ * Files that differ only in their last suffix share one default manifest, and a bundle holds the
+ * signatures of many; no other file's signature may be lost.
  */
-static hm_status may_replace(const hm_json *existing, const hm_signing *signing,
+static hm_status may_replace(const hm_json *existing, const hm_signing *signings, size_t count,
                              hm_error **error) {
     const hm_json *artifacts = hm_json_get(existing, "artifacts");
-    bool listed = names_file(existing, signing->subject_name);
-    if (artifacts != NULL && artifacts->type == HM_JSON_ARRAY) {
-        for (const hm_json *m = artifacts->first; m != NULL && !listed; m = m->next) {
-            listed = names_file(m, signing->subject_name);
-        }
+    bool all = artifacts != NULL || is_signed_again(existing, signings, count);
+    const hm_json *entry = artifacts != NULL ? artifacts->first : NULL;
+    for (; entry != NULL && all; entry = entry->next) {
+        all = is_signed_again(entry, signings, count);
     }
-    if (listed) {
+    if (all) {
         return HM_OK;
     }
     hm_status status = hm_fail(error, HM_USAGE, HM_REASON_NONE,
-                               "the file in the manifest's place is not a manifest of %s",
-                               signing->subject_name);
+                               "the manifest that is there has the signature of another file "
+                               "than %s%s",
+                               signings[0].subject_name, count > 1 ? " and the others" : "");
     hm_error_add_hint(error, "files that differ only in their last suffix share a default "
                              "manifest; name another with --signature");
     return status;

@@ -10,8 +10,6 @@
 
 #define MEDIA_TYPE "application/vnd.dev.sigstore.bundle.v0.3+json"
 
-enum { CERTIFICATE_LIMIT = 16 };
-
 hm_status hm_oms_malformed(hm_error **error, const char *format, ...) {
     va_list args;
     va_start(args, format);
@@ -70,8 +68,7 @@ static hm_status parse_certificate(hm_envelope *envelope, hm_json *entry, hm_err
     }
     hm_auto_buf der = {0};
     hm_auto_x509 certificate = NULL;
-    hm_status status =
-        take_base64(entry, what, "rawBytes", HM_BASE64_STANDARD, &der, error);
+    hm_status status = take_base64(entry, what, "rawBytes", HM_BASE64_STANDARD, &der, error);
     if (status == HM_OK) {
         status = hm_certificate_parse_der(hm_buf_view(&der), what, &certificate, error);
     }
@@ -87,14 +84,14 @@ static hm_status parse_certificate(hm_envelope *envelope, hm_json *entry, hm_err
 
 static hm_status parse_chain(hm_envelope *envelope, hm_json *chain, hm_error **error) {
     hm_json *list;
-    hm_status status = hm_json_take(chain, "x509CertificateChain", "certificates", HM_JSON_ARRAY,
-                                    &list, error);
+    hm_status status =
+        hm_json_take(chain, "x509CertificateChain", "certificates", HM_JSON_ARRAY, &list, error);
     if (status != HM_OK) {
         return status;
     }
-    if (list->count == 0 || list->count > CERTIFICATE_LIMIT) {
+    if (list->count == 0 || list->count > HM_CHAIN_LIMIT) {
         return hm_oms_malformed(error, "the chain has %zu certificates, not 1 to %d", list->count,
-                                CERTIFICATE_LIMIT);
+                                HM_CHAIN_LIMIT);
     }
     envelope->material = HM_MATERIAL_CHAIN;
     envelope->certificates = sk_X509_new_null();
@@ -125,8 +122,8 @@ static hm_status parse_material(hm_envelope *envelope, hm_json *material, hm_err
         }
     }
     if (found == NULL || found->type != HM_JSON_OBJECT) {
-        return hm_oms_malformed(
-            error, "verificationMaterial names no public key and no certificates");
+        return hm_oms_malformed(error,
+                                "verificationMaterial names no public key and no certificates");
     }
     const hm_json *log = hm_json_get(material, "tlogEntries");
     if (log != NULL && log->type != HM_JSON_ARRAY && log->type != HM_JSON_NULL) {
@@ -167,8 +164,7 @@ static bool has_v020_predicate(hm_bytes payload) {
         return false;
     }
     const hm_json *root = hm_json_root(doc);
-    const hm_json *type =
-        root->type == HM_JSON_OBJECT ? hm_json_get(root, "predicateType") : NULL;
+    const hm_json *type = root->type == HM_JSON_OBJECT ? hm_json_get(root, "predicateType") : NULL;
     return type != NULL && type->type == HM_JSON_STRING &&
            hm_bytes_equal_text(type->text, HM_OMS_V020_PREDICATE);
 }
@@ -177,12 +173,11 @@ static hm_status parse_dsse(hm_envelope *envelope, hm_json *dsse, hm_error **err
     hm_bytes type;
     hm_status status = hm_json_take_text(dsse, "dsseEnvelope", "payloadType", &type, error);
     if (status == HM_OK && !hm_bytes_equal_text(type, HM_OMS_PAYLOAD_TYPE)) {
-        status = hm_oms_malformed(error, "dsseEnvelope.payloadType is not %s",
-                                  HM_OMS_PAYLOAD_TYPE);
+        status = hm_oms_malformed(error, "dsseEnvelope.payloadType is not %s", HM_OMS_PAYLOAD_TYPE);
     }
     if (status == HM_OK) {
-        status = take_base64(dsse, "dsseEnvelope", "payload", HM_BASE64_EITHER,
-                             &envelope->payload, error);
+        status = take_base64(dsse, "dsseEnvelope", "payload", HM_BASE64_EITHER, &envelope->payload,
+                             error);
     }
     if (status == HM_OK) {
         status = hm_envelope_parts(envelope, 1, error);
@@ -217,8 +212,8 @@ static hm_status parse(hm_envelope *envelope, hm_json *root, hm_error **error) {
         status = hm_oms_malformed(error, "the bundle's mediaType is not %s", MEDIA_TYPE);
     }
     if (status == HM_OK) {
-        status = hm_json_take(root, "bundle", "verificationMaterial", HM_JSON_OBJECT, &material,
-                              error);
+        status =
+            hm_json_take(root, "bundle", "verificationMaterial", HM_JSON_OBJECT, &material, error);
     }
     if (status == HM_OK) {
         status = hm_json_take(root, "bundle", "dsseEnvelope", HM_JSON_OBJECT, &dsse, error);
@@ -337,8 +332,7 @@ static hm_status write(const hm_signing *signings, size_t count, bool bundle, hm
         status = hm_buf_check(&message, error);
     }
     if (status == HM_OK) {
-        status = hm_signer_sign(signer, HM_SCHEME_BY_KEY, hm_buf_view(&message), &signature,
-                                error);
+        status = hm_signer_sign(signer, HM_SCHEME_BY_KEY, hm_buf_view(&message), &signature, error);
     }
     if (status != HM_OK) {
         return status;
@@ -357,6 +351,7 @@ const hm_format hm_format_oms = {
     .title = "OpenSSF Model Signing 1.0",
     .directories = true,
     .hashes = true,
+    .ec_only = true,
     .scheme = HM_SCHEME_BY_KEY,
     .recognise = recognise,
     .parse = parse,

@@ -43,13 +43,12 @@ HM_MUST_USE hm_status hm_oms_resources_digest(const hm_manifest *manifest,
                                               hm_error **error);
 void hm_oms_resources_free(hm_oms_resources *resources);
 /* Reads `resources` into promise->manifest, sorted; `root` gets their root digest as listed. */
-HM_MUST_USE hm_status hm_oms_read_resources(hm_json *predicate, hm_promise *promise,
-                                            uint8_t *root, hm_error **error);
+HM_MUST_USE hm_status hm_oms_read_resources(hm_json *predicate, hm_promise *promise, uint8_t *root,
+                                            hm_error **error);
 
 /* "name:start:end" taken apart from the right; the path may hold colons (OMS 6.3.2). */
 bool hm_oms_shard_name(hm_bytes label, hm_bytes *path, uint64_t *start, uint64_t *end);
 
-HM_MUST_USE hm_status hm_oms_malformed(hm_error **error, const char *format, ...)
-    HM_PRINTF(2, 3);
+HM_MUST_USE hm_status hm_oms_malformed(hm_error **error, const char *format, ...) HM_PRINTF(2, 3);
 
 #endif

@@ -212,9 +212,8 @@ hm_status hm_oms_list_resources(const hm_manifest *manifest, bool dot, hm_oms_or
     return HM_OK;
 }
 
-hm_status hm_oms_resources_digest(const hm_manifest *manifest,
-                                  const hm_oms_resources *resources, uint8_t *digest,
-                                  hm_error **error) {
+hm_status hm_oms_resources_digest(const hm_manifest *manifest, const hm_oms_resources *resources,
+                                  uint8_t *digest, hm_error **error) {
     hm_auto_buf raw = {0};
     for (size_t i = 0; i < resources->count; i++) {
         hm_buf_add(&raw, resources->list[i].item->digest, hm_hash_size(manifest->hash));
@@ -228,6 +227,5 @@ hm_status hm_oms_root_digest(const hm_manifest *manifest, hm_oms_order order, ui
                              hm_error **error) {
     HM_CLEANUP(hm_oms_resources_free) hm_oms_resources resources = {0};
     hm_status status = hm_oms_list_resources(manifest, false, order, &resources, error);
-    return status == HM_OK ? hm_oms_resources_digest(manifest, &resources, digest, error)
-                           : status;
+    return status == HM_OK ? hm_oms_resources_digest(manifest, &resources, digest, error) : status;
 }

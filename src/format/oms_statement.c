@@ -22,8 +22,7 @@ static hm_status demand_text(hm_json *object, const char *what, const char *name
 
 static hm_status read_method(hm_json *serialization, hm_promise *promise, hm_error **error) {
     hm_bytes method;
-    hm_status status =
-        hm_json_take_text(serialization, "serialization", "method", &method, error);
+    hm_status status = hm_json_take_text(serialization, "serialization", "method", &method, error);
     if (status != HM_OK) {
         return status;
     }
@@ -31,8 +30,7 @@ static hm_status read_method(hm_json *serialization, hm_promise *promise, hm_err
     hm_json *size = hm_json_take_any(serialization, "shard_size");
     if (hm_bytes_equal_text(method, "files")) {
         manifest->method = HM_METHOD_FILES;
-        return size == NULL ? HM_OK
-                            : hm_oms_malformed(error, "shard_size does not go with files");
+        return size == NULL ? HM_OK : hm_oms_malformed(error, "shard_size does not go with files");
     }
     if (!hm_bytes_equal_text(method, "shards")) {
         return hm_fail(error, HM_REFUSED, HM_REASON_UNSUPPORTED,
@@ -46,8 +44,7 @@ static hm_status read_method(hm_json *serialization, hm_promise *promise, hm_err
     return HM_OK;
 }
 
-static hm_status read_ignore_paths(hm_json *serialization, hm_promise *promise,
-                                   hm_error **error) {
+static hm_status read_ignore_paths(hm_json *serialization, hm_promise *promise, hm_error **error) {
     hm_json *list = hm_json_take_any(serialization, "ignore_paths");
     if (list == NULL) {
         return HM_OK;
@@ -63,14 +60,13 @@ static hm_status read_ignore_paths(hm_json *serialization, hm_promise *promise,
                                     "serialization.ignore_paths holds what is no path inside "
                                     "the model");
         }
-        status = hm_ignore_add(&promise->ignore, (const char *)path->text.data,
-                               HM_IGNORED_SIGNED, error);
+        status = hm_ignore_add(&promise->ignore, (const char *)path->text.data, HM_IGNORED_SIGNED,
+                               error);
     }
     return status;
 }
 
-static hm_status read_serialization(hm_json *serialization, hm_promise *promise,
-                                    hm_error **error) {
+static hm_status read_serialization(hm_json *serialization, hm_promise *promise, hm_error **error) {
     hm_bytes hash;
     hm_json *symlinks;
     hm_status status = read_method(serialization, promise, error);
@@ -96,8 +92,8 @@ static hm_status read_predicate(hm_json *statement, hm_promise *promise, uint8_t
                                 hm_error **error) {
     hm_json *predicate;
     hm_json *serialization;
-    hm_status status = hm_json_take(statement, "statement", "predicate", HM_JSON_OBJECT,
-                                    &predicate, error);
+    hm_status status =
+        hm_json_take(statement, "statement", "predicate", HM_JSON_OBJECT, &predicate, error);
     if (status == HM_OK) {
         status = hm_json_take(predicate, "predicate", "serialization", HM_JSON_OBJECT,
                               &serialization, error);
@@ -133,15 +129,15 @@ static hm_status read_subject(hm_json *statement, hm_promise *promise, const uin
     hm_status status =
         hm_json_take(statement, "statement", "subject", HM_JSON_ARRAY, &subjects, error);
     if (status == HM_OK && (subjects->count != 1 || subjects->first->type != HM_JSON_OBJECT)) {
-        status = hm_oms_malformed(error, "the statement has %zu subjects, not one",
-                                  subjects->count);
+        status =
+            hm_oms_malformed(error, "the statement has %zu subjects, not one", subjects->count);
     }
     if (status == HM_OK) {
         status = hm_json_take_text(subjects->first, "subject[0]", "name", &name, error);
     }
     if (status == HM_OK) {
-        status = hm_json_take(subjects->first, "subject[0]", "digest", HM_JSON_OBJECT, &digests,
-                              error);
+        status =
+            hm_json_take(subjects->first, "subject[0]", "digest", HM_JSON_OBJECT, &digests, error);
     }
     if (status == HM_OK) {
         status = hm_json_take_text(digests, "subject[0].digest", "sha256", &hex, error);
@@ -149,24 +145,18 @@ static hm_status read_subject(hm_json *statement, hm_promise *promise, const uin
     if (status != HM_OK) {
         return status;
     }
-    if (!hm_unhex(hex, promise->root_digest, sizeof(promise->root_digest)) ||
-        memcmp(promise->root_digest, root, sizeof(promise->root_digest)) != 0) {
+    uint8_t stated[32];
+    if (!hm_unhex(hex, stated, sizeof(stated)) || memcmp(stated, root, sizeof(stated)) != 0) {
         return hm_oms_malformed(error, "the root digest is not that of the listed resources");
     }
-    promise->has_root_digest = true;
-    promise->subject_name = hm_strndup((const char *)name.data, name.length);
-    if (promise->subject_name == NULL) {
-        return hm_fail_memory(error);
-    }
-    status = hm_statements_add(&promise->stated, "model_name",
-                               hm_json_get(subjects->first, "name"), error);
+    status = hm_statements_add(&promise->stated, "model_name", hm_json_get(subjects->first, "name"),
+                               error);
     return status == HM_OK ? read_model_digest(digests, promise, error) : status;
 }
 
 hm_status hm_oms_read_statement(hm_json *statement, hm_promise *promise, hm_error **error) {
     uint8_t root[32];
-    hm_status status =
-        demand_text(statement, "statement", "_type", HM_OMS_STATEMENT_TYPE, error);
+    hm_status status = demand_text(statement, "statement", "_type", HM_OMS_STATEMENT_TYPE, error);
     if (status == HM_OK) {
         status = demand_text(statement, "statement", "predicateType", PREDICATE_TYPE, error);
     }
@@ -219,8 +209,8 @@ static void write_resources(hm_json_writer *w, const hm_manifest *manifest,
  * Shards leave zero-byte files out. The model digest in the subject's digest set, which in-toto
  * leaves open to further algorithms, binds them; the files method needs no such help.
  */
-static hm_status write_subject(hm_json_writer *w, const hm_signing *signing,
-                               const uint8_t *root, hm_error **error) {
+static hm_status write_subject(hm_json_writer *w, const hm_signing *signing, const uint8_t *root,
+                               hm_error **error) {
     uint8_t model[32];
     hm_status status = HM_OK;
     hm_json_name(w, "subject");

@@ -4,7 +4,7 @@
  * json.dumps(manifest, sort_keys=True). What the manifest says of time and signer is signed, but
  * any holder of the key can write anything there.
  */
-#include "format/seed.h"
+#include "format/rsa_json.h"
 
 #include <string.h>
 
@@ -37,8 +37,7 @@ static hm_status parse_signature(hm_bytes hex, hm_buf *signature, hm_error **err
 static hm_status parse(hm_envelope *envelope, hm_json *root, hm_error **error) {
     hm_json *manifest = NULL;
     hm_bytes signature = {0};
-    hm_status status =
-        hm_json_take(root, file_text, "manifest", HM_JSON_OBJECT, &manifest, error);
+    hm_status status = hm_json_take(root, file_text, "manifest", HM_JSON_OBJECT, &manifest, error);
     if (status == HM_OK) {
         status = hm_json_take_text(root, file_text, "signature", &signature, error);
     }
@@ -80,15 +79,11 @@ static hm_status promise_file(hm_json *manifest, hm_promise *promise, hm_error *
         return status;
     }
     hm_bytes name = last_component(path);
-    if (!hm_seed_name_valid(name) || memchr(path.data, 0, path.length) != NULL) {
+    if (!hm_rsa_json_name_valid(name) || memchr(path.data, 0, path.length) != NULL) {
         return hm_fail(error, HM_REFUSED, HM_REASON_MALFORMED,
                        "%s: \"model_path\" does not end in the name of a file", manifest_text);
     }
-    promise->subject_name = hm_strndup((const char *)path.data, path.length);
-    if (promise->subject_name == NULL) {
-        return hm_fail_memory(error);
-    }
-    return hm_seed_promise(promise, name, hash, manifest_text, "model_hash", error);
+    return hm_rsa_json_promise(promise, name, hash, manifest_text, "model_hash", error);
 }
 
 /* May be missing, but what is there must be what everybody expects. */
@@ -106,11 +101,11 @@ static hm_status state_member(hm_statements *stated, const hm_json *member, hm_e
         return HM_OK;
     }
     if (!hm_bytes_equal_text(member->name, "training_metadata")) {
-        return hm_seed_state(stated, "", member, error);
+        return hm_rsa_json_state(stated, "", member, error);
     }
     hm_status status = HM_OK;
     for (const hm_json *m = member->first; m != NULL && status == HM_OK; m = m->next) {
-        status = hm_seed_state(stated, "training_metadata.", m, error);
+        status = hm_rsa_json_state(stated, "training_metadata.", m, error);
     }
     return status;
 }
@@ -143,11 +138,8 @@ typedef struct field {
 } field;
 
 static const field fields[] = {
-    {"dataset_hash", NULL},
-    {"training_start", "start_time"},
-    {"training_end", "end_time"},
-    {"hyperparameters", NULL},
-    {"framework_version", NULL},
+    {"dataset_hash", NULL},    {"training_start", "start_time"}, {"training_end", "end_time"},
+    {"hyperparameters", NULL}, {"framework_version", NULL},
 };
 enum { FIELD_COUNT = sizeof(fields) / sizeof(fields[0]) };
 
@@ -239,8 +231,8 @@ static hm_status draft(const hm_signing *signing, const hm_signer *signer, const
     hm_json_member(&w, "model_path", signing->model_path);
     hm_json_member(&w, "model_hash", hash);
     write_metadata(&w, hm_json_root(metadata), found);
-    hm_seed_write_time(&w, "signature_timestamp", signing->time);
-    hm_seed_write_signer(&w, "signer_id", signing, signer);
+    hm_rsa_json_write_time(&w, "signature_timestamp", signing->time);
+    hm_rsa_json_write_signer(&w, "signer_id", signing, signer);
     hm_json_end_object(&w);
     hm_json_member(&w, "signature", "");
     hm_json_end_object(&w);
@@ -267,7 +259,7 @@ static hm_status prepare(const hm_signing *signing, const hm_signer *signer, con
 }
 
 static hm_status check(const hm_signing *signing, const hm_signer *signer, hm_error **error) {
-    hm_status status = hm_seed_check(hm_format_sig_json.name, signing, signer, error);
+    hm_status status = hm_rsa_json_check(hm_format_sig_json.name, signing, signer, error);
     if (status != HM_OK) {
         return status;
     }
@@ -312,7 +304,7 @@ static hm_status write(const hm_signing *signings, size_t count, bool bundle, hm
     hm_auto_json doc = NULL;
     hm_auto_buf message = {0};
     hm_auto_buf signature = {0};
-    hm_status status = hm_seed_digest(signings, hash, error);
+    hm_status status = hm_rsa_json_digest(signings, hash, error);
     if (status == HM_OK) {
         status = prepare(signings, signer, hash, &doc, &message, error);
     }

@@ -117,8 +117,8 @@ static X509_SIG *seal(PKCS8_PRIV_KEY_INFO *info, const hm_secret *passphrase) {
     if (method == NULL) {
         return NULL;
     }
-    X509_SIG *sealed = PKCS8_set0_pbe((const char *)passphrase->data, (int)passphrase->length, info,
-                                      method);
+    X509_SIG *sealed =
+        PKCS8_set0_pbe((const char *)passphrase->data, (int)passphrase->length, info, method);
     if (sealed == NULL) {
         X509_ALGOR_free(method);
     }

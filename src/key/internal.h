@@ -40,13 +40,13 @@ HM_MUST_USE hm_status hm_secret_ask(hm_passphrase_fn ask, void *context, const c
 /* ---- PEM files ------------------------------------------------------------------------------ */
 
 typedef enum hm_pem_kind {
-    HM_PEM_END,         /* no further block */
+    HM_PEM_END, /* no further block */
     HM_PEM_DAMAGED,
-    HM_PEM_PUBLIC,      /* SubjectPublicKeyInfo */
-    HM_PEM_PUBLIC_RSA,  /* PKCS#1 */
-    HM_PEM_PRIVATE,     /* of any kind, read or not */
+    HM_PEM_PUBLIC,     /* SubjectPublicKeyInfo */
+    HM_PEM_PUBLIC_RSA, /* PKCS#1 */
+    HM_PEM_PRIVATE,    /* of any kind, read or not */
     HM_PEM_CERTIFICATE,
-    HM_PEM_PARAMETERS,  /* of a curve, before a private key */
+    HM_PEM_PARAMETERS, /* of a curve, before a private key */
     HM_PEM_OTHER,
 } hm_pem_kind;
 

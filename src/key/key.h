@@ -12,7 +12,10 @@
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 
-enum { HM_FINGERPRINT_SIZE = 32 };
+enum {
+    HM_FINGERPRINT_SIZE = 32,
+    HM_CHAIN_LIMIT = 16, /* certificates in one signature */
+};
 
 /* How bytes are hashed, padded and encoded under a key. */
 typedef enum hm_scheme {
@@ -22,7 +25,7 @@ typedef enum hm_scheme {
      */
     HM_SCHEME_BY_KEY = 1,
     HM_SCHEME_ECDSA_SHA256,       /* whatever the curve: model_signing 0.2.0 */
-    HM_SCHEME_RSA_PSS_SHA256_MAX, /* the longest salt, exactly: the seeds' formats */
+    HM_SCHEME_RSA_PSS_SHA256_MAX, /* the longest salt, exactly: sig-json, manifest-json */
 } hm_scheme;
 
 typedef enum hm_key_type {
@@ -39,9 +42,9 @@ typedef struct hm_pubkey {
     EVP_PKEY *pkey;
     hm_key_type type;
     unsigned bits;
-    char *algorithm;   /* "ec-p256", "rsa-4096", "ed25519" */
+    char *algorithm;                               /* "ec-p256", "rsa-4096", "ed25519" */
     char fingerprint[2 * HM_FINGERPRINT_SIZE + 1]; /* hex SHA-256 of the DER SPKI */
-    char hint[2 * HM_FINGERPRINT_SIZE + 1];        /* formats.md 1.9: of the PEM text */
+    char hint[2 * HM_FINGERPRINT_SIZE + 1];        /* of OMS: SHA-256 of the PEM text */
 } hm_pubkey;
 
 /*

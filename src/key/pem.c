@@ -148,8 +148,7 @@ static hm_status decode(pem_reader *reader, hm_pem_block *block, EVP_PKEY **pkey
  * A certificate may stand before the key, as some tools write them; a file without a private key
  * is reported by the first thing in it.
  */
-static hm_status find_private(pem_reader *reader, hm_bytes pem, EVP_PKEY **pkey,
-                              hm_error **error) {
+static hm_status find_private(pem_reader *reader, hm_bytes pem, EVP_PKEY **pkey, hm_error **error) {
     hm_auto_bio bio = hm_pem_open(pem);
     hm_auto_pem block = {.kind = HM_PEM_END};
     hm_auto_error first = NULL;
@@ -208,8 +207,7 @@ static hm_status pem_sign(hm_signer *signer, hm_scheme scheme, hm_bytes message,
     if (ctx == NULL) {
         return hm_fail_memory(error);
     }
-    hm_status status =
-        hm_scheme_begin(ctx, signer->state, signer->public_key, scheme, true, error);
+    hm_status status = hm_scheme_begin(ctx, signer->state, signer->public_key, scheme, true, error);
     if (status == HM_OK) {
         status = sign(ctx, message, signature, error);
     }

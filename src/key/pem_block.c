@@ -19,10 +19,8 @@ static hm_pem_kind kind_of(const char *name) {
         const char *name;
         hm_pem_kind kind;
     } kinds[] = {
-        {PEM_STRING_PUBLIC, HM_PEM_PUBLIC},
-        {PEM_STRING_RSA_PUBLIC, HM_PEM_PUBLIC_RSA},
-        {PEM_STRING_X509, HM_PEM_CERTIFICATE},
-        {PEM_STRING_X509_OLD, HM_PEM_CERTIFICATE},
+        {PEM_STRING_PUBLIC, HM_PEM_PUBLIC},           {PEM_STRING_RSA_PUBLIC, HM_PEM_PUBLIC_RSA},
+        {PEM_STRING_X509, HM_PEM_CERTIFICATE},        {PEM_STRING_X509_OLD, HM_PEM_CERTIFICATE},
         {PEM_STRING_ECPARAMETERS, HM_PEM_PARAMETERS},
     };
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
@@ -68,18 +66,13 @@ BIO *hm_pem_open(hm_bytes pem) {
 static const char *describe(const hm_pem_block *found) {
     switch (found->kind) {
     case HM_PEM_PUBLIC:
-    case HM_PEM_PUBLIC_RSA:
-        return "a public key";
-    case HM_PEM_PRIVATE:
-        return "a private key";
-    case HM_PEM_CERTIFICATE:
-        return "a certificate";
-    case HM_PEM_PARAMETERS:
-        return "the parameters of a curve";
+    case HM_PEM_PUBLIC_RSA: return "a public key";
+    case HM_PEM_PRIVATE: return "a private key";
+    case HM_PEM_CERTIFICATE: return "a certificate";
+    case HM_PEM_PARAMETERS: return "the parameters of a curve";
     case HM_PEM_END:
     case HM_PEM_DAMAGED:
-    case HM_PEM_OTHER:
-        break;
+    case HM_PEM_OTHER: break;
     }
     return NULL;
 }

@@ -22,8 +22,10 @@ enum {
 static hm_status unsupported(const char *what, const char *is, hm_error **error) {
     hm_status status = hm_fail_unless_memory(error, HM_REFUSED, HM_REASON_UNSUPPORTED,
                                              "%s is %s, which is not supported", what, is);
-    hm_error_add_hint(error, "keys are EC on P-256, P-384 or P-521, RSA of %d bits or more, "
-                             "or Ed25519", RSA_MIN_BITS);
+    hm_error_add_hint(error,
+                      "keys are EC on P-256, P-384 or P-521, RSA of %d bits or more, "
+                      "or Ed25519",
+                      RSA_MIN_BITS);
     return status;
 }
 
@@ -104,16 +106,11 @@ static hm_status classify(EVP_PKEY *pkey, const char *what, hm_key_type *type, h
 
 static char *algorithm_name(hm_key_type type, unsigned bits) {
     switch (type) {
-    case HM_KEY_EC_P256:
-        return hm_strdup("ec-p256");
-    case HM_KEY_EC_P384:
-        return hm_strdup("ec-p384");
-    case HM_KEY_EC_P521:
-        return hm_strdup("ec-p521");
-    case HM_KEY_RSA:
-        return hm_textf("rsa-%u", bits);
-    case HM_KEY_ED25519:
-        return hm_strdup("ed25519");
+    case HM_KEY_EC_P256: return hm_strdup("ec-p256");
+    case HM_KEY_EC_P384: return hm_strdup("ec-p384");
+    case HM_KEY_EC_P521: return hm_strdup("ec-p521");
+    case HM_KEY_RSA: return hm_textf("rsa-%u", bits);
+    case HM_KEY_ED25519: return hm_strdup("ed25519");
     }
     return NULL;
 }

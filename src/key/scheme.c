@@ -65,9 +65,9 @@ hm_status hm_scheme_begin(EVP_MD_CTX *ctx, EVP_PKEY *pkey, const hm_pubkey *key,
         return hm_fail(error, HM_USAGE, HM_REASON_NONE, "this signature scheme is not for a %s key",
                        key->algorithm);
     }
-    int begun = sign ? EVP_DigestSignInit_ex(ctx, &pkey_ctx, rule->digest, NULL, NULL, pkey, NULL)
-                     : EVP_DigestVerifyInit_ex(ctx, &pkey_ctx, rule->digest, NULL, NULL, pkey,
-                                               NULL);
+    int begun = sign
+                    ? EVP_DigestSignInit_ex(ctx, &pkey_ctx, rule->digest, NULL, NULL, pkey, NULL)
+                    : EVP_DigestVerifyInit_ex(ctx, &pkey_ctx, rule->digest, NULL, NULL, pkey, NULL);
     if (begun != 1 || !set_padding(pkey_ctx, rule, key->bits)) {
         return hm_fail_crypto(error, HM_UNDECIDED, HM_REASON_NONE, "cannot set up %s", rule->text);
     }

@@ -47,12 +47,11 @@ static hm_status fail_unknown_scheme(const char *key, size_t length, hm_error **
 
 static hm_status find_backend(const char *key, const hm_key_backend **backend, hm_error **error) {
     size_t length = uri_scheme_length(key);
-    const hm_key_backend *path_backend = NULL;
+    const hm_key_backend *path_backend = &hm_key_backend_pem;
     for (size_t i = 0; i < BACKEND_COUNT; i++) {
         const char *scheme = backends[i]->scheme;
-        if (scheme == NULL) {
-            path_backend = backends[i];
-        } else if (length > 0 && strlen(scheme) == length && strncmp(key, scheme, length) == 0) {
+        if (scheme != NULL && length > 0 && strlen(scheme) == length &&
+            strncmp(key, scheme, length) == 0) {
             *backend = backends[i];
             return HM_OK;
         }
@@ -161,9 +160,8 @@ static hm_status check_leaf(const hm_signer *signer, X509 *leaf, const char *pat
                             hm_error **error) {
     HM_CLEANUP(hm_pubkey_free) hm_pubkey *key = NULL;
     EVP_PKEY *pkey = X509_get0_pubkey(leaf);
-    hm_status status =
-        hm_scheme_check(signer->public_key, HM_SCHEME_ECDSA_SHA256, "signing by certificate",
-                        error);
+    hm_status status = hm_scheme_check(signer->public_key, HM_SCHEME_ECDSA_SHA256,
+                                       "signing by certificate", error);
     if (status != HM_OK) {
         return status;
     }
@@ -204,6 +202,12 @@ hm_status hm_signer_set_certificates(hm_signer *signer, const char *leaf, const 
     for (size_t i = 0; status == HM_OK && i < chain_count; i++) {
         status = append_file(list, chain[i], error);
     }
+    if (status == HM_OK && sk_X509_num(list) > HM_CHAIN_LIMIT) {
+        status = hm_fail(error, HM_USAGE, HM_REASON_NONE,
+                         "%d certificates are more than the %d that verifiers take",
+                         sk_X509_num(list), HM_CHAIN_LIMIT);
+        hm_error_add_hint(error, "give only those on the way from the signer's to a root");
+    }
     if (status == HM_OK) {
         hm_x509_stack_free(&signer->certificates);
         signer->certificates = list;
@@ -232,8 +236,7 @@ static hm_status check_own(const hm_signer *signer, hm_scheme scheme, hm_bytes m
 hm_status hm_signer_sign(hm_signer *signer, hm_scheme scheme, hm_bytes message, hm_buf *signature,
                          hm_error **error) {
     hm_auto_buf made = {.data = NULL};
-    hm_status status =
-        hm_scheme_check(signer->public_key, scheme, "this kind of signature", error);
+    hm_status status = hm_scheme_check(signer->public_key, scheme, "this kind of signature", error);
     if (status == HM_OK) {
         status = signer->backend->sign(signer, scheme, message, &made, error);
     }

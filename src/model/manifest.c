@@ -90,8 +90,7 @@ char *hm_item_label(const hm_manifest *manifest, const hm_item *item) {
  * The hashed text: a head, then a record per item, every part ended by a NUL, which no name can
  * hold; so the text can be read in one way only.
  */
-hm_status hm_manifest_model_digest(const hm_manifest *manifest, uint8_t *digest,
-                                   hm_error **error) {
+hm_status hm_manifest_model_digest(const hm_manifest *manifest, uint8_t *digest, hm_error **error) {
     hm_auto_buf text = {0};
     hm_buf_add_format(&text, "hallmark-model-digest-v1%c%s%c%s%c", 0,
                       hm_method_name(manifest->method), 0, hm_hash_name(manifest->hash), 0);
@@ -105,7 +104,6 @@ hm_status hm_manifest_model_digest(const hm_manifest *manifest, uint8_t *digest,
                           item->name, 0);
     }
     hm_status status = hm_buf_check(&text, error);
-    return status == HM_OK
-               ? hm_digest_bytes(HM_HASH_SHA256, hm_buf_view(&text), digest, error)
-               : status;
+    return status == HM_OK ? hm_digest_bytes(HM_HASH_SHA256, hm_buf_view(&text), digest, error)
+                           : status;
 }

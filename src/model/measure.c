@@ -44,8 +44,8 @@ static bool add_range(range_list *ranges, size_t file, uint64_t offset, uint64_t
     if (!hm_grow(&ranges->list, ranges->count, &ranges->capacity, sizeof(hm_range))) {
         return false;
     }
-    ranges->list[ranges->count++] = (hm_range){
-        .file = file, .offset = offset, .length = length, .expected = expected};
+    ranges->list[ranges->count++] =
+        (hm_range){.file = file, .offset = offset, .length = length, .expected = expected};
     return true;
 }
 
@@ -90,8 +90,7 @@ static void judge_files(const range_list *ranges, hm_file_state *states) {
 
 /* Digests that were reached are worth telling of, even where reading stopped before the end. */
 static hm_status add_items(const hm_tree *tree, const range_list *ranges,
-                           const hm_file_state *states, hm_manifest *manifest,
-                           hm_error **error) {
+                           const hm_file_state *states, hm_manifest *manifest, hm_error **error) {
     hm_status status = HM_OK;
     for (size_t i = 0; i < ranges->count && status == HM_OK; i++) {
         const hm_range *range = &ranges->list[i];

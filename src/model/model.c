@@ -46,8 +46,7 @@ static char *directory_name(const char *path) {
 
 static hm_status open_directory(hm_model *model, hm_error **error) {
     bool slash = model->path[strlen(model->path) - 1] == '/';
-    model->fd =
-        open(model->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | (slash ? 0 : O_NOFOLLOW));
+    model->fd = open(model->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | (slash ? 0 : O_NOFOLLOW));
     if (model->fd < 0) {
         return hm_fail_errno(error, errno, "cannot open the model %s", model->path);
     }
@@ -60,8 +59,7 @@ static hm_status open_file(hm_model *model, const struct stat *st, hm_error **er
     model->device = st->st_dev;
     model->inode = st->st_ino;
     model->name = hm_path_base(model->path);
-    hm_auto_free char *parent =
-        model->name != NULL ? parent_path(model->path, model->name) : NULL;
+    hm_auto_free char *parent = model->name != NULL ? parent_path(model->path, model->name) : NULL;
     if (parent == NULL) {
         return hm_fail_memory(error);
     }

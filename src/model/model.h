@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * model: what is on disk (tree), what was promised or found (manifest), and how they differ (diff).
+ * model: what is on disk (tree), and what was promised or found (manifest).
  * Knows no signature and no key. Paths are hostile: a tree is walked and opened with descriptors,
  * beneath its root.
  */
@@ -20,8 +20,8 @@ bool hm_name_valid(hm_bytes name);
 
 /* Why a path is not looked at. */
 typedef enum hm_ignore_source {
-    HM_IGNORED_DEFAULT,   /* .git and its like at the top level */
-    HM_IGNORED_SIGNED,    /* listed in the signature */
+    HM_IGNORED_DEFAULT, /* .git and its like at the top level */
+    HM_IGNORED_SIGNED,  /* listed in the signature */
     HM_IGNORED_CALLER,
     HM_IGNORED_SIGNATURE, /* the signature file itself */
 } hm_ignore_source;
@@ -34,7 +34,7 @@ typedef struct hm_ignore {
     struct hm_ignore_rule {
         char *path;
         hm_ignore_source source;
-    } *rules;
+    } * rules;
     size_t count;
     size_t capacity;
 } hm_ignore;
@@ -68,22 +68,25 @@ typedef struct hm_entry {
 } hm_entry;
 
 struct hm_model {
-    char *path;    /* as the caller wrote it, for messages */
-    char *name;    /* its last component */
-    int fd;        /* the directory; of a single-file model, the directory that holds it */
+    char *path; /* as the caller wrote it, for messages */
+    char *name; /* its last component */
+    int fd;     /* the directory; of a single-file model, the directory that holds it */
     bool is_file;
     uint64_t device, inode; /* of the single file */
 };
+
+/* Bytes of a path inside a model; the depth that it allows is what a walk takes time for. */
+enum { HM_PATH_LIMIT = 8192 };
 
 typedef struct hm_tree {
     const hm_model *model;
     bool follow;
     hm_entry *entries; /* sorted by name, bytewise; no directories */
     size_t count, capacity;
-    struct hm_hole {   /* paths that exist and were left out */
+    struct hm_hole { /* paths that exist and were left out */
         char *path;
         hm_ignore_source source;
-    } *holes;
+    } * holes;
     size_t hole_count, hole_capacity;
 } hm_tree;
 
@@ -124,9 +127,9 @@ const char *hm_method_name(hm_method method);
 
 /* A file's, or shard's, digest. */
 typedef struct hm_item {
-    char *name;      /* of the file */
-    uint64_t start;  /* of a shard; 0 with files */
-    uint64_t end;    /* exclusive; with files the size, or HM_SIZE_UNKNOWN when only promised */
+    char *name;     /* of the file */
+    uint64_t start; /* of a shard; 0 with files */
+    uint64_t end;   /* exclusive; with files the size, or HM_SIZE_UNKNOWN when only promised */
     uint8_t digest[HM_DIGEST_MAX];
 } hm_item;
 
@@ -171,7 +174,7 @@ typedef struct hm_measure_options {
 
 /* What became of a wanted file. */
 typedef enum hm_file_state {
-    HM_FILE_UNREAD,  /* reading stopped before its end */
+    HM_FILE_UNREAD, /* reading stopped before its end */
     HM_FILE_READ,
     HM_FILE_CHANGED, /* while it was read: its items belong to no one content and are left out */
 } hm_file_state;
@@ -188,8 +191,7 @@ uint64_t hm_shard_count(uint64_t size, uint64_t shard_size);
  * unchanged have items.
  */
 HM_MUST_USE hm_status hm_manifest_measure(hm_tree *tree, const bool *wanted,
-                                          const hm_measure_options *options,
-                                          hm_manifest *manifest, hm_file_state *states,
-                                          hm_error **error);
+                                          const hm_measure_options *options, hm_manifest *manifest,
+                                          hm_file_state *states, hm_error **error);
 
 #endif

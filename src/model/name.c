@@ -5,7 +5,8 @@
 #include <string.h>
 
 static bool component_valid(const uint8_t *text, size_t length) {
-    bool dots = (length == 1 && text[0] == '.') || (length == 2 && text[0] == '.' && text[1] == '.');
+    bool dots =
+        (length == 1 && text[0] == '.') || (length == 2 && text[0] == '.' && text[1] == '.');
     return length > 0 && !dots;
 }
 
@@ -74,8 +75,8 @@ hm_status hm_ignore_add(hm_ignore *ignore, const char *path, hm_ignore_source so
                        "more than %d paths are to be ignored", HM_IGNORE_LIMIT);
     }
     char *copy = hm_strdup(path);
-    if (copy == NULL || !hm_grow(&ignore->rules, ignore->count, &ignore->capacity,
-                                 sizeof(*ignore->rules))) {
+    if (copy == NULL ||
+        !hm_grow(&ignore->rules, ignore->count, &ignore->capacity, sizeof(*ignore->rules))) {
         free(copy);
         return hm_fail_memory(error);
     }

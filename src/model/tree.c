@@ -88,8 +88,8 @@ static hm_status add_entry(hm_tree *tree, const char *name, const struct stat *s
 static hm_status add_hole(hm_tree *tree, const char *path, hm_ignore_source source,
                           hm_error **error) {
     char *copy = hm_strdup(path);
-    if (copy == NULL || !hm_grow(&tree->holes, tree->hole_count, &tree->hole_capacity,
-                                 sizeof(*tree->holes))) {
+    if (copy == NULL ||
+        !hm_grow(&tree->holes, tree->hole_count, &tree->hole_capacity, sizeof(*tree->holes))) {
         free(copy);
         return hm_fail_memory(error);
     }
@@ -120,10 +120,14 @@ static void close_dir(DIR **dir) {
 
 static hm_status visit(hm_tree *tree, const hm_ignore *ignore, pending *todo, int dir,
                        const char *parent, const char *component, hm_error **error) {
-    hm_auto_free char *path = *parent == '\0' ? hm_strdup(component)
-                                              : hm_textf("%s/%s", parent, component);
+    hm_auto_free char *path =
+        *parent == '\0' ? hm_strdup(component) : hm_textf("%s/%s", parent, component);
     if (path == NULL) {
         return hm_fail_memory(error);
+    }
+    if (strlen(path) > HM_PATH_LIMIT) {
+        return hm_fail(error, HM_REFUSED, HM_REASON_UNSUPPORTED,
+                       "a path in %s is longer than %d bytes", tree->model->path, HM_PATH_LIMIT);
     }
     const struct hm_ignore_rule *rule = hm_ignore_match(ignore, path);
     if (rule != NULL) {
@@ -163,9 +167,9 @@ static hm_status read_directory(hm_tree *tree, const hm_ignore *ignore, pending 
         errno = 0;
         const struct dirent *found = readdir(dir);
         if (found == NULL) {
-            return errno == 0 ? HM_OK
-                              : hm_fail_errno(error, errno, "cannot list %s in %s", shown,
-                                              model->path);
+            return errno == 0
+                       ? HM_OK
+                       : hm_fail_errno(error, errno, "cannot list %s in %s", shown, model->path);
         }
         if (strcmp(found->d_name, ".") != 0 && strcmp(found->d_name, "..") != 0) {
             status = visit(tree, ignore, todo, fd, path, found->d_name, error);
@@ -275,8 +279,7 @@ void hm_tree_free(hm_tree *tree) {
  * O_NONBLOCK: should a named pipe have taken the file's place since the walk, opening it must not
  * wait for a writer; fstat then tells.
  */
-static hm_status source_open(void *context, size_t file, int *fd, bool *changed,
-                             hm_error **error) {
+static hm_status source_open(void *context, size_t file, int *fd, bool *changed, hm_error **error) {
     hm_tree *tree = context;
     const hm_entry *entry = &tree->entries[file];
     *changed = false;
@@ -288,8 +291,8 @@ static hm_status source_open(void *context, size_t file, int *fd, bool *changed,
     }
     struct stat st;
     if (*fd < 0 || fstat(*fd, &st) != 0) {
-        hm_status status = hm_fail_errno(error, errno, "cannot read %s in %s", entry->name,
-                                         tree->model->path);
+        hm_status status =
+            hm_fail_errno(error, errno, "cannot read %s in %s", entry->name, tree->model->path);
         hm_fd_close(fd);
         return status;
     }
@@ -297,8 +300,7 @@ static hm_status source_open(void *context, size_t file, int *fd, bool *changed,
     return HM_OK;
 }
 
-static hm_status source_close(void *context, size_t file, int fd, bool *changed,
-                              hm_error **error) {
+static hm_status source_close(void *context, size_t file, int fd, bool *changed, hm_error **error) {
     hm_tree *tree = context;
     const hm_entry *entry = &tree->entries[file];
     struct stat st;
@@ -317,6 +319,8 @@ static const char *source_name(void *context, size_t file) {
 }
 
 hm_source hm_tree_source(hm_tree *tree) {
-    return (hm_source){
-        .context = tree, .open = source_open, .close = source_close, .name = source_name};
+    return (hm_source){.context = tree,
+                       .open = source_open,
+                       .close = source_close,
+                       .name = source_name};
 }

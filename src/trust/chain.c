@@ -13,8 +13,7 @@
 #include <openssl/x509v3.h>
 
 enum {
-    CHAIN_LIMIT = 32, /* certificates in one signature file */
-    AUTH_LEVEL = 2,   /* libcrypto's: 112 bits, so no SHA-1, no RSA under 2048 bits */
+    AUTH_LEVEL = 2, /* libcrypto's: 112 bits, so no SHA-1, no RSA under 2048 bits */
 };
 
 /* ---- time ----------------------------------------------------------------------------------- */
@@ -45,7 +44,6 @@ static hm_status choose_time(const hm_policy *policy, hm_signer_identity *who, h
                                 "the certificates were judged at the start of the signer's "
                                 "validity, not now: expired ones pass");
     }
-    who->judged_at = policy->time_set ? policy->time : hm_time_now();
     if (who->judged_at < 0) {
         return hm_fail(error, HM_UNDECIDED, HM_REASON_NONE,
                        "the clock makes no sense, so certificates cannot be judged");
@@ -70,11 +68,9 @@ static void free_store_ctx(X509_STORE_CTX **ctx) {
 static hm_reason reason_of(int code) {
     switch (code) {
     case X509_V_ERR_CERT_HAS_EXPIRED:
-    case X509_V_ERR_CERT_NOT_YET_VALID:
-        return HM_REASON_EXPIRED;
+    case X509_V_ERR_CERT_NOT_YET_VALID: return HM_REASON_EXPIRED;
     case X509_V_ERR_ERROR_IN_CERT_NOT_BEFORE_FIELD:
-    case X509_V_ERR_ERROR_IN_CERT_NOT_AFTER_FIELD:
-        return HM_REASON_MALFORMED;
+    case X509_V_ERR_ERROR_IN_CERT_NOT_AFTER_FIELD: return HM_REASON_MALFORMED;
     default: /* libcrypto's list grows; whatever it complains of, the chain is not believed */
         return HM_REASON_UNTRUSTED_SIGNER;
     }
@@ -84,16 +80,14 @@ static const char *hint_of(int code) {
     switch (code) {
     case X509_V_ERR_CERT_HAS_EXPIRED:
         return "sign the model again with a certificate that is valid now";
-    case X509_V_ERR_CERT_NOT_YET_VALID:
-        return "check this machine's clock";
+    case X509_V_ERR_CERT_NOT_YET_VALID: return "check this machine's clock";
     case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
     case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
     case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
     case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
     case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
         return "--root takes the self-signed certificate that the chain ends in";
-    default:
-        return NULL;
+    default: return NULL;
     }
 }
 
@@ -134,10 +128,8 @@ static bool profile_only(int code) {
     case X509_V_ERR_MISSING_AUTHORITY_KEY_IDENTIFIER:
     case X509_V_ERR_MISSING_SUBJECT_KEY_IDENTIFIER:
     case X509_V_ERR_CA_BCONS_NOT_CRITICAL:
-    case X509_V_ERR_CA_CERT_MISSING_KEY_USAGE:
-        return true;
-    default:
-        return false;
+    case X509_V_ERR_CA_CERT_MISSING_KEY_USAGE: return true;
+    default: return false;
     }
 }
 
@@ -238,7 +230,8 @@ static hm_status check_key(X509 *leaf, hm_pubkey **key, hm_error **error) {
     if ((*key)->type == HM_KEY_RSA || (*key)->type == HM_KEY_ED25519) {
         return hm_fail(error, HM_REFUSED, HM_REASON_UNTRUSTED_SIGNER,
                        "the signer's certificate is for a key of type %s; signatures by "
-                       "certificate are made with EC keys", (*key)->algorithm);
+                       "certificate are made with EC keys",
+                       (*key)->algorithm);
     }
     return HM_OK;
 }
@@ -280,17 +273,17 @@ static hm_status check_usage(const hm_policy *policy, X509 *leaf, hm_signer_iden
 
 static hm_status check_shape(STACK_OF(X509) *certificates, hm_error **error) {
     int count = certificates != NULL ? sk_X509_num(certificates) : 0;
-    if (count < 1 || count > CHAIN_LIMIT) {
+    if (count < 1 || count > HM_CHAIN_LIMIT) {
         return hm_fail(error, HM_REFUSED, HM_REASON_MALFORMED,
                        "the signature carries %d certificates; 1 to %d will do", count,
-                       CHAIN_LIMIT);
+                       HM_CHAIN_LIMIT);
     }
     /* Reads all extensions, so that the later questions about them have answers. */
     for (int i = 0; i < count; i++) {
         if (X509_check_purpose(sk_X509_value(certificates, i), -1, -1) != 1) {
-            return hm_fail_unless_memory(
-                error, HM_REFUSED, HM_REASON_MALFORMED,
-                "certificate %d of the signature has a damaged extension", i + 1);
+            return hm_fail_unless_memory(error, HM_REFUSED, HM_REASON_MALFORMED,
+                                         "certificate %d of the signature has a damaged extension",
+                                         i + 1);
         }
     }
     return HM_OK;

@@ -79,8 +79,8 @@ static hm_status fingerprint(const X509 *leaf, char *hex, hm_error **error) {
 
 /* What of the leaf is compared. */
 typedef struct leaf_names {
-    char *subject;       /* RFC 2253, all but ASCII escaped */
-    char *subject_utf8;  /* the same with UTF-8 left as it is, as people type it */
+    char *subject;      /* RFC 2253, all but ASCII escaped */
+    char *subject_utf8; /* the same with UTF-8 left as it is, as people type it */
     GENERAL_NAMES *alternatives;
     char fingerprint[2 * HM_FINGERPRINT_SIZE + 1];
 } leaf_names;
@@ -107,11 +107,29 @@ static hm_status leaf_names_read(X509 *leaf, leaf_names *names, hm_error **error
     return status;
 }
 
+/*
+ * The kind of name that a caller means, said in front as reports do ("URI:urn:x") or told by its
+ * form. An authority that is lax about one kind must not thereby hand out names of another.
+ */
+static const char *kind_of(const char **value) {
+    static const char *const kinds[] = {"email", "DNS", "URI"};
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        size_t length = strlen(kinds[i]);
+        if (strncmp(*value, kinds[i], length) == 0 && (*value)[length] == ':') {
+            *value += length + 1;
+            return kinds[i];
+        }
+    }
+    return strstr(*value, "://") != NULL ? "URI" : strchr(*value, '@') != NULL ? "email" : "DNS";
+}
+
 /* By length and bytes: "good.example\0.evil.example" is not "good.example". */
 static bool has_alternative(const GENERAL_NAMES *names, const char *value) {
+    const char *kind = kind_of(&value);
     for (int i = 0; names != NULL && i < sk_GENERAL_NAME_num(names); i++) {
         alternative_name name = read_alternative(sk_GENERAL_NAME_value(names, i));
-        if (name.kind != NULL && hm_bytes_equal_text(name.value, value)) {
+        if (name.kind != NULL && strcmp(name.kind, kind) == 0 &&
+            hm_bytes_equal_text(name.value, value)) {
             return true;
         }
     }
@@ -123,22 +141,17 @@ static bool matches(const leaf_names *names, const struct hm_identity *wanted) {
     case HM_IDENTITY_SUBJECT:
         return strcmp(names->subject, wanted->value) == 0 ||
                strcmp(names->subject_utf8, wanted->value) == 0;
-    case HM_IDENTITY_SAN:
-        return has_alternative(names->alternatives, wanted->value);
-    case HM_IDENTITY_FINGERPRINT:
-        return strcmp(names->fingerprint, wanted->value) == 0;
+    case HM_IDENTITY_SAN: return has_alternative(names->alternatives, wanted->value);
+    case HM_IDENTITY_FINGERPRINT: return strcmp(names->fingerprint, wanted->value) == 0;
     }
     return false;
 }
 
 static const char *kind_text(hm_identity_kind kind) {
     switch (kind) {
-    case HM_IDENTITY_SUBJECT:
-        return "subject";
-    case HM_IDENTITY_SAN:
-        return "alternative name";
-    case HM_IDENTITY_FINGERPRINT:
-        return "fingerprint";
+    case HM_IDENTITY_SUBJECT: return "subject";
+    case HM_IDENTITY_SAN: return "alternative name";
+    case HM_IDENTITY_FINGERPRINT: return "fingerprint";
     }
     return "identity";
 }

@@ -36,8 +36,7 @@ static hm_status check_conditions(const hm_policy *policy, const hm_envelope *en
                             "pass");
 }
 
-static hm_status verify_parts(const hm_pubkey *key, const hm_envelope *envelope,
-                              hm_error **error) {
+static hm_status verify_parts(const hm_pubkey *key, const hm_envelope *envelope, hm_error **error) {
     for (size_t i = 0; i < envelope->part_count; i++) {
         const hm_signed_part *part = &envelope->parts[i];
         hm_status status = hm_pubkey_verify(key, envelope->scheme, hm_buf_view(&part->message),
@@ -68,8 +67,10 @@ static hm_status find_hinted(const hm_policy *policy, const char *hint, const hm
                   "the signature names the key with the hint %s; %s has the hint %s", hint,
                   policy->key_count == 1 ? "the key that is believed" : "the first believed key",
                   first->hint);
-    hm_error_add_hint(error, "give the public key of whoever signed with --key; the believed one "
-                             "has the fingerprint %s", first->fingerprint);
+    hm_error_add_hint(error,
+                      "give the public key of whoever signed with --key; the believed one "
+                      "has the fingerprint %s",
+                      first->fingerprint);
     return HM_REFUSED;
 }
 
@@ -116,8 +117,8 @@ static hm_status judge_key(const hm_policy *policy, const hm_envelope *envelope,
         return status == HM_OK ? verify_parts(*key, envelope, error) : status;
     }
     if (envelope->material == HM_MATERIAL_KEY) {
-        hm_status status = hm_identity_warn(who, error,
-                                            "the signature does not say which key it is by");
+        hm_status status =
+            hm_identity_warn(who, error, "the signature does not say which key it is by");
         if (status != HM_OK) {
             return status;
         }
@@ -161,10 +162,8 @@ static hm_status judge_material(const hm_policy *policy, const hm_envelope *enve
     case HM_MATERIAL_KEY:
         status = judge_key(policy, envelope, who, &key, error);
         return status == HM_OK ? describe_key(key, envelope, who, error) : status;
-    case HM_MATERIAL_CHAIN:
-        return judge_chain(policy, envelope, who, error);
-    case HM_MATERIAL_SIGSTORE:
-        break;
+    case HM_MATERIAL_CHAIN: return judge_chain(policy, envelope, who, error);
+    case HM_MATERIAL_SIGSTORE: break;
     }
     (void)hm_fail(error, HM_REFUSED, HM_REASON_UNSUPPORTED,
                   "the signature is by the sigstore method (keyless), which is not supported");
@@ -172,9 +171,10 @@ static hm_status judge_material(const hm_policy *policy, const hm_envelope *enve
     return HM_REFUSED;
 }
 
-hm_status hm_trust_judge(const hm_policy *policy, const hm_envelope *envelope,
+hm_status hm_trust_judge(const hm_policy *policy, const hm_envelope *envelope, int64_t now,
                          hm_signer_identity *who, hm_error **error) {
-    hm_signer_identity found = {.by_certificate = false};
+    hm_signer_identity found = {.judged_at = now};
+    found.judged_at = policy != NULL && policy->time_set ? policy->time : now;
     *who = found;
     if (policy == NULL ||
         (policy->key_count == 0 && (policy->roots == NULL || sk_X509_num(policy->roots) == 0))) {

@@ -165,7 +165,8 @@ hm_status hm_policy_require_format(hm_policy *policy, const char *format, hm_err
     const hm_format *found = hm_format_find(format);
     if (found == NULL) {
         (void)hm_fail(error, HM_USAGE, HM_REASON_NONE, "\"%s\" is not a signature format", format);
-        hm_error_add_hint(error, "formats are %s", hm_format_names());
+        hm_auto_free char *names = hm_format_names();
+        hm_error_add_hint(error, "formats are %s", names != NULL ? names : "");
         return HM_USAGE;
     }
     policy->format = found;

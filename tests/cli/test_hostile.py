@@ -81,8 +81,9 @@ def write_signature(folder, document):
 
 NAMES = [
     "with space", " leading and trailing ", "new\nline", "\n", "tab\t", "cr\r", "'quotes'",
-    '"double"', "back\\slash", "c:\\dir", "colon:0:8", ":", "-dash", "--key", "*", "?", "[a]", "$HOME",
-    "`id`", "\u00fcml\u00e4ut", "u\u0308decomposed", "\U0001f600", "\u65e5\u672c", "\x1b[31mred",
+    '"double"', "back\\slash", "c:\\dir", "colon:0:8", ":", "-dash", "--key", "*", "?", "[a]",
+    "$HOME", "`id`", "\u00fcml\u00e4ut", "u\u0308decomposed", "\U0001f600", "\u65e5\u672c",
+    "\x1b[31mred",
     "\x1b]0;title\x07", "\x7f", "\u009b31m", "\u202ereversed", "\u2028", "...", "..x", "x..", ".x",
     "x" * 255, "new\nverified: all is well", "sub/\x1b[2J/deep \n name",
 ]  # fmt: skip
@@ -617,7 +618,7 @@ def big_numbers():
 
 
 def big_members():
-    return b"{" + b",".join(b'"%d":0' % i for i in range(3_000_000)) + b"}"
+    return b"{" + b",".join(b'"%d":0' % i for i in range(2_000_000)) + b"}"
 
 
 def big_equal_members():
@@ -634,7 +635,7 @@ ATTACKS = {
     "60 MB of escapes": (lambda: b'{"mediaType":"' + b"\\u0001" * 10_000_000 + b'"}', "mediaType"),
     "a number of 60 MB": (lambda: b"1" * 60_000_000, "byte"),
     "60 MB of numbers": (big_numbers, "values"),
-    "three million members": (big_members, "not a signature file"),
+    "two million members": (big_members, "not a signature file"),
     "five million equal members": (big_equal_members, None),
     "duplicate members": (lambda: b'{"mediaType":"a","mediaType":"b"}', "twice"),
     "duplicate by escape": (lambda: b'{"mediaType":"a","media\\u0054ype":"b"}', "twice"),
@@ -775,7 +776,9 @@ def test_litter_of_a_killed_signer_is_taken_away_by_the_next(hallmark, ec, sign,
 
 @pytest.mark.parametrize("existing", [False, True])
 @pytest.mark.parametrize("allowed", [0, 1, 500])
-def test_a_file_that_may_not_grow(hallmark, ec, sign, tree, allowed, existing):
+def test_a_file_that_may_not_grow(hallmark, ec, sign, tree, allowed, existing, sanitizer):
+    if sanitizer == "tsan" and allowed == 0:
+        pytest.skip("the sanitizer itself needs to write a byte")
     folder = tree({"w": b"w"})
     if existing:
         sign(folder)
@@ -858,12 +861,17 @@ def test_output_that_nobody_gets(hallmark, ec, sign, tree, arguments):
     assert done.returncode == 3, done.stderr
 
 
-def test_two_signers_at_once(hallmark, ec, verify, tree):
+@pytest.mark.parametrize("existing", [False, True])
+def test_many_signers_at_once(hallmark, ec, sign, verify, tree, existing):
+    """One of them wins; where there was no signature, the others do not write over the winner's."""
     folder = tree({"w": support.content("w", MIB)})
+    if existing:
+        sign(folder)
     command = hallmark.command("sign", folder, "--key", ec.private)
-    children = [subprocess.Popen(command, env=hallmark.environment(), stdout=subprocess.DEVNULL)
-                for _ in range(12)]  # fmt: skip
-    assert [child.wait(timeout=60) for child in children] == [0] * 12
+    children = [subprocess.Popen(command, env=hallmark.environment(), stdout=subprocess.DEVNULL,
+                                 stderr=subprocess.DEVNULL) for _ in range(8)]  # fmt: skip
+    statuses = [child.wait(timeout=60) for child in children]
+    assert 0 in statuses and set(statuses) <= ({0} if existing else {0, 2})
     assert sorted(os.listdir(folder)) == ["model.sig", "w"]
     verify(folder)
 

@@ -112,9 +112,11 @@ def test_a_missing_folder(hallmark, tmp_path):
 
 
 @pytest.mark.parametrize("allowed", [0, 100])
-def test_both_files_or_neither_when_the_disk_is_full(hallmark, tmp_path, allowed):
+def test_both_files_or_neither_when_the_disk_is_full(hallmark, tmp_path, allowed, sanitizer):
     """A P-256 private key has 241 bytes in PEM, its public key 178; neither file may have more
     than `allowed`, as on a full disk."""
+    if sanitizer == "tsan" and allowed == 0:
+        pytest.skip("the sanitizer itself needs to write a byte")
     command = hallmark.command("key", "generate", "--no-passphrase", tmp_path / "key.pem")
     limited = ["prlimit", f"--fsize={allowed}", *command]
     done = subprocess.run(limited, env=hallmark.environment(), capture_output=True, check=False)
@@ -423,14 +425,16 @@ def test_a_private_key_that_others_can_read(hallmark, keys, tmp_path, model_file
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="giving a file away takes root")
 def test_a_private_key_of_somebody_else(hallmark, keys, tmp_path, model_file):
-    private = support.write_private(tmp_path / "key.pem", keys["python", "ec-p256"].private.read_bytes())
+    pem = keys["python", "ec-p256"].private.read_bytes()
+    private = support.write_private(tmp_path / "key.pem", pem)
     os.chown(private, 12345, 12345)
     result = hallmark("sign", model_file, "--key", private, expect=3)
     assert "another user" in result.err and "install -m 600" in result.err
 
 
 def test_a_public_key_to_sign_with(hallmark, keys, tmp_path, model_file):
-    private = support.write_private(tmp_path / "key.pem", keys["python", "ec-p256"].public.read_bytes())
+    pem = keys["python", "ec-p256"].public.read_bytes()
+    private = support.write_private(tmp_path / "key.pem", pem)
     result = hallmark("sign", model_file, "--key", private, expect=2)
     assert "public key" in result.err and "private key" in result.err
 
@@ -451,7 +455,8 @@ def test_a_certificate_to_verify_with(hallmark, keys, pki, model_file):
 
 UNUSABLE = {
     "an old RSA key": (["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"], "2048"),
-    "a foreign curve": (["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:secp256k1"], "secp256k1"),
+    "a foreign curve": (["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:secp256k1"],
+                        "secp256k1"),
     "a curve spelt out": (["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-pkeyopt",
                            "ec_param_enc:explicit"], "spelt out"),
     "Ed448": (["-algorithm", "ED448"], "ED448"),

@@ -159,7 +159,8 @@ def test_default_places(hallmark, ec, rsa, tree, metadata_file, tmp_path):
 ])  # fmt: skip
 def test_default_places_of_manifests(hallmark, rsa, tmp_path, name, place):
     (tmp_path / name).write_bytes(b"x")
-    hallmark("sign", name, "--key", rsa.private, "--format", "manifest-json", cwd=tmp_path, expect=0)
+    hallmark("sign", name, "--key", rsa.private, "--format", "manifest-json", cwd=tmp_path,
+             expect=0)  # fmt: skip
     assert support.snapshot(tmp_path).keys() == {name, place}
 
 
@@ -270,7 +271,7 @@ def test_wrong_options(sign, tree, options, said):
     assert not (folder / "model.sig").exists()
 
 
-SEED_WRONG = [
+OMS_ONLY = [
     (["--hash", "blake3"], "sha256"),
     (["--shards"], "whole files"),
     (["--shard-size", "8"], "whole files"),
@@ -282,7 +283,7 @@ SEED_WRONG = [
 
 
 @pytest.mark.parametrize("format_name", ["sig-json", "manifest-json"])
-@pytest.mark.parametrize("options, said", SEED_WRONG)
+@pytest.mark.parametrize("options, said", OMS_ONLY)
 def test_options_of_oms_with_other_formats(hallmark, rsa, model_file, metadata_file, format_name,
                                            options, said):  # fmt: skip
     options = [*options, "--metadata", metadata_file] if format_name == "sig-json" else options
@@ -292,11 +293,11 @@ def test_options_of_oms_with_other_formats(hallmark, rsa, model_file, metadata_f
 
 
 @pytest.mark.parametrize("format_name", ["sig-json", "manifest-json"])
-def test_certificates_with_other_formats(hallmark, pki, rsa, model_file, metadata_file, format_name):
+def test_certificates_with_other_formats(hallmark, pki, model_file, metadata_file, format_name):
     leaf = pki.leaf("rsa", "rsa-2048")
     options = ["--metadata", metadata_file] if format_name == "sig-json" else []
-    result = hallmark("sign", model_file, "--key", leaf.key.private, "--cert", leaf.path, "--format",
-                      format_name, *options, expect=2)  # fmt: skip
+    result = hallmark("sign", model_file, "--key", leaf.key.private, "--cert", leaf.path,
+                      "--format", format_name, *options, expect=2)  # fmt: skip
     assert "certificate" in result.err
 
 
@@ -347,7 +348,7 @@ def test_options_end_at_two_dashes(hallmark, ec, tmp_path):
     assert (tmp_path / "--key.sig").exists()
 
 
-# ---- the seeds' formats -------------------------------------------------------------------------
+# ---- the JSON formats ---------------------------------------------------------------------------
 
 
 def test_sig_json(hallmark, rsa, model_file, metadata_file):
@@ -514,7 +515,8 @@ def test_include_git(sign, verify, tree):
 
 
 def test_ignored_paths(sign, verify, tree):
-    folder = tree({"cache/x": b"", "cachex": b"", "sub/cache/x": b"", "log": b"", "*": b"", "w": b""})
+    folder = tree({"cache/x": b"", "cachex": b"", "sub/cache/x": b"", "log": b"", "*": b"",
+                   "w": b""})  # fmt: skip
     sign(folder, "--ignore", "cache/", "--ignore", "log", "--ignore", "*", "--ignore", "none")
     assert names_in(folder / "model.sig") == {"cachex", "sub/cache/x", "w"}
     how = statement_of(folder / "model.sig")["predicate"]["serialization"]

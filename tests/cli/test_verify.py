@@ -318,7 +318,9 @@ def test_two_shards_swapped(model, sign, verify):
     data = FILES["weights.bin"]
     (model / "weights.bin").write_bytes(data[1000:2000] + data[:1000] + data[2000:])
     assert findings(verify(model, expect=1)) == {
-        ("digest-mismatch", "weights.bin:0:1000"), ("digest-mismatch", "weights.bin:1000:2000")}  # fmt: skip
+        ("digest-mismatch", "weights.bin:0:1000"),
+        ("digest-mismatch", "weights.bin:1000:2000"),
+    }
 
 
 def test_expired(hallmark, pki, model):
@@ -619,7 +621,8 @@ def test_nothing_foreign_is_shown_of_a_bad_signature(hallmark, keys, rsa, model_
 def test_bundle_manifest(hallmark, rsa, tmp_path):
     for name in ("a.bin", "b.bin", "unlisted.bin"):
         (tmp_path / name).write_bytes(name.encode())
-    command = ["verify", tmp_path, "--signature", tmp_path / "m.json", "--key", rsa.public, "--json"]
+    command = ["verify", tmp_path, "--signature", tmp_path / "m.json", "--key", rsa.public,
+               "--json"]  # fmt: skip
     hallmark("sign", "a.bin", "b.bin", "--key", rsa.private, "--format", "manifest-json",
              "--signature", "m.json", cwd=tmp_path, expect=0)  # fmt: skip
     report = hallmark(*command, expect=0).json()
@@ -631,8 +634,8 @@ def test_bundle_manifest(hallmark, rsa, tmp_path):
     (tmp_path / "b.bin").unlink()
     assert hallmark(*command, expect=1).json()["reason"] == "missing-file"
     result = hallmark("verify", tmp_path / "a.bin", "--signature", tmp_path / "m.json", "--key",
-                      rsa.public, expect=2)  # fmt: skip
-    assert "directory" in result.err
+                      rsa.public, expect=1)  # fmt: skip
+    assert "(unsupported)" in result.err and "directory" in result.err
 
 
 @pytest.mark.parametrize("change", [
@@ -661,8 +664,8 @@ def test_bundle_manifests_that_are_refused(hallmark, rsa, tmp_path, change):
 def test_directory_for_a_signature_of_one_file(hallmark, rsa, model_file):
     hallmark("sign", model_file, "--key", rsa.private, "--format", "manifest-json", expect=0)
     result = hallmark("verify", model_file.parent, "--key", rsa.public, "--signature",
-                      model_file.with_suffix(".manifest.json"), expect=2)  # fmt: skip
-    assert "single file" in result.err
+                      model_file.with_suffix(".manifest.json"), expect=1)  # fmt: skip
+    assert "(unsupported)" in result.err and "single file" in result.err
 
 
 # ---- certificates -------------------------------------------------------------------------------
@@ -786,7 +789,8 @@ def test_a_root_that_stands_in_the_signature_proves_nothing(hallmark, pki, model
 
 
 def test_keys_that_cannot_be_read(hallmark, pki, signed, tmp_path):
-    (tmp_path / "damaged").write_text("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n")
+    pem = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"
+    (tmp_path / "damaged").write_text(pem)
     for option in ("--key", "--root"):
         for path in (tmp_path / "none", tmp_path, "/dev/null"):
             hallmark("verify", signed, option, path, expect=3, timeout=10)
@@ -838,7 +842,8 @@ def test_what_may_not_be_read(as_nobody, ec, signed, tmp_path, what):
 
 def test_an_unreadable_folder_is_not_signed_around(as_nobody, model, keys, tmp_path):
     """The reference passes it over in silence, and signs a model without it."""
-    private = support.write_private(tmp_path / "key.pem", keys["python", "ec-p256"].private.read_bytes())
+    pem = keys["python", "ec-p256"].private.read_bytes()
+    private = support.write_private(tmp_path / "key.pem", pem)
     if os.geteuid() == 0:
         os.chown(private, 65534, 65534)
         os.chown(model, 65534, 65534)

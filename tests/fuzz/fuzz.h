@@ -29,7 +29,7 @@ static inline void fuzz_check(bool good, const char *what, const char *file, int
     }
 }
 
-/* ---- what must hold of every error and report ------------------------------------------------- */
+/* ---- what must hold of every error and report ----------------------------------------------- */
 
 /* C0, DEL, C1, and what turns the direction of writing around, as UTF-8 has them. */
 static inline bool fuzz_steers(const unsigned char *p) {
@@ -85,7 +85,7 @@ static inline void fuzz_check_report(const hm_report *report) {
     hm_text_free(&text);
 }
 
-/* ---- what must hold of a promise ---------------------------------------------------------------- */
+/* ---- what must hold of a promise ------------------------------------------------------------ */
 
 static inline bool fuzz_leads_outside(const char *name) {
     size_t length = strlen(name);
@@ -127,7 +127,7 @@ static inline void fuzz_check_promise(const hm_promise *promise) {
     }
 }
 
-/* ---- keys ------------------------------------------------------------------------------------- */
+/* ---- keys ----------------------------------------------------------------------------------- */
 
 static inline hm_signer *fuzz_signer(const char *pem) {
     hm_auto_error error = NULL;
@@ -195,7 +195,7 @@ static inline void fuzz_sign(hm_envelope *envelope, hm_signer *signer) {
     }
 }
 
-/* ---- files ------------------------------------------------------------------------------------ */
+/* ---- files ---------------------------------------------------------------------------------- */
 
 /* These bytes as a file that only its owner can read. `path` has room for 64. -1: not to be had. */
 static inline int fuzz_file(const uint8_t *data, size_t size, char *path) {

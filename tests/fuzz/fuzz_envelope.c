@@ -8,7 +8,7 @@
 static void judge(hm_envelope *envelope) {
     hm_auto_error error = NULL;
     hm_signer_identity who = {0};
-    hm_status status = hm_trust_judge(fuzz_policy(), envelope, &who, &error);
+    hm_status status = hm_trust_judge(fuzz_policy(), envelope, hm_time_now(), &who, &error);
     fuzz_verdict(status, &error);
     FUZZ_CHECK(status == HM_OK || who.algorithm == NULL);
     hm_signer_identity_free(&who);

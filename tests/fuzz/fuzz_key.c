@@ -27,7 +27,7 @@ static void check_public(hm_bytes pem) {
     hm_pubkey_free(&key);
 }
 
-/* ---- passphrases ------------------------------------------------------------------------------ */
+/* ---- passphrases ---------------------------------------------------------------------------- */
 
 /* PBES2 with PBKDF2 of few iterations. */
 static bool few_iterations(const X509_ALGOR *method) {
@@ -84,7 +84,7 @@ static bool give_passphrase(void *context, const char *what, bool again, char *b
     return cheap(*(const hm_bytes *)context);
 }
 
-/* ---- private keys ----------------------------------------------------------------------------- */
+/* ---- private keys --------------------------------------------------------------------------- */
 
 /* A key that is taken signs so that it verifies, or says that it cannot sign. */
 static void check_signer(hm_signer *signer) {

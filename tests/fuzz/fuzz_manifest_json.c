@@ -12,7 +12,7 @@ static void judge(hm_envelope *envelope) {
     hm_signer_identity who = {0};
     if (envelope->part_count <= SIGNED_ENTRIES) {
         fuzz_sign(envelope, fuzz_rsa_signer());
-        FUZZ_CHECK(hm_trust_judge(fuzz_policy(), envelope, &who, &error) == HM_OK);
+        FUZZ_CHECK(hm_trust_judge(fuzz_policy(), envelope, hm_time_now(), &who, &error) == HM_OK);
         hm_signer_identity_free(&who);
     }
 }

@@ -6,7 +6,7 @@
 #include "fuzz.h"
 
 #include "format/oms.h"
-#include "format/seed.h"
+#include "format/rsa_json.h"
 
 enum { LINE_LIMIT = 64 };
 
@@ -14,14 +14,14 @@ static void check_name(hm_bytes line) {
     hm_auto_free char *name = hm_strndup((const char *)line.data, line.length);
     FUZZ_CHECK(name != NULL);
     if (!hm_name_valid(line)) {
-        FUZZ_CHECK(!hm_seed_name_valid(line));
+        FUZZ_CHECK(!hm_rsa_json_name_valid(line));
         return;
     }
     FUZZ_CHECK(line.length > 0 && strlen(name) == line.length && hm_utf8_valid(line));
     FUZZ_CHECK(!fuzz_leads_outside(name) && strstr(name, "//") == NULL);
     FUZZ_CHECK(name[line.length - 1] != '/' && strcmp(name, ".") != 0);
     FUZZ_CHECK(strncmp(name, "./", 2) != 0 && strstr(name, "/./") == NULL);
-    if (hm_seed_name_valid(line)) {
+    if (hm_rsa_json_name_valid(line)) {
         FUZZ_CHECK(strpbrk(name, "/\\") == NULL);
     }
 }
@@ -81,7 +81,7 @@ static void check_base(hm_bytes line) {
     FUZZ_CHECK(base != NULL && strchr(base, '/') == NULL && strlen(base) <= strlen(path));
 }
 
-/* ---- ignore paths ----------------------------------------------------------------------------- */
+/* ---- ignore paths --------------------------------------------------------------------------- */
 
 /* What a rule covers, said in the simplest way. */
 static bool covers(const char *rule, const char *path) {

@@ -37,7 +37,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (parse(hm_bytes_of(data, size), &envelope) == HM_OK &&
         envelope.format == &hm_format_sig_json) {
         fuzz_sign(&envelope, fuzz_rsa_signer());
-        FUZZ_CHECK(hm_trust_judge(fuzz_policy(), &envelope, &who, &error) == HM_OK);
+        FUZZ_CHECK(hm_trust_judge(fuzz_policy(), &envelope, hm_time_now(), &who, &error) == HM_OK);
         read_promise(&envelope);
     }
     hm_signer_identity_free(&who);

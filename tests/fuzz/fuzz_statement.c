@@ -39,9 +39,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     write_bundle(hm_bytes_of(data, size), &file);
     FUZZ_CHECK(hm_envelope_parse(hm_buf_view(&file), "bundle", &envelope, &error) == HM_OK);
     FUZZ_CHECK(hm_bytes_equal(hm_buf_view(&envelope.payload), hm_bytes_of(data, size)));
-    fuzz_verdict(hm_trust_judge(fuzz_policy(), &envelope, &who, &error), &error);
+    fuzz_verdict(hm_trust_judge(fuzz_policy(), &envelope, hm_time_now(), &who, &error), &error);
     fuzz_sign(&envelope, fuzz_ec_signer());
-    FUZZ_CHECK(hm_trust_judge(fuzz_policy(), &envelope, &who, &error) == HM_OK);
+    FUZZ_CHECK(hm_trust_judge(fuzz_policy(), &envelope, hm_time_now(), &who, &error) == HM_OK);
     read_promise(&envelope);
     hm_signer_identity_free(&who);
     hm_envelope_free(&envelope);

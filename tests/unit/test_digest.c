@@ -53,8 +53,7 @@ static void check_thread(void) {
     }
 }
 
-static hm_status source_open(void *context, size_t file, int *fd, bool *changed,
-                             hm_error **error) {
+static hm_status source_open(void *context, size_t file, int *fd, bool *changed, hm_error **error) {
     test_file *f = &((fixture *)context)->files[file];
     check_thread();
     if (f->fails_at_open) {
@@ -68,8 +67,7 @@ static hm_status source_open(void *context, size_t file, int *fd, bool *changed,
     return HM_OK;
 }
 
-static hm_status source_close(void *context, size_t file, int fd, bool *changed,
-                              hm_error **error) {
+static hm_status source_close(void *context, size_t file, int fd, bool *changed, hm_error **error) {
     test_file *f = &((fixture *)context)->files[file];
     f->closed++;
     *changed = f->changed_at_close;
@@ -223,8 +221,7 @@ static void test_known_digests(void **state) {
     for (size_t i = 0; i < HASHES; i++) {
         uint8_t digest[HM_DIGEST_MAX];
         char text[17];
-        assert_int_equal(hm_digest_bytes(known[i].hash, hm_bytes_text("abc"), digest, NULL),
-                         HM_OK);
+        assert_int_equal(hm_digest_bytes(known[i].hash, hm_bytes_text("abc"), digest, NULL), HM_OK);
         hm_hex(digest, 8, text);
         assert_string_equal(text, known[i].abc);
     }
@@ -589,12 +586,19 @@ static void test_stop(void **state) {
 static void default_sigbus(bool expected) {
     struct sigaction action;
     assert_int_equal(sigaction(SIGBUS, NULL, &action), 0);
-    assert_int_equal(expected, (action.sa_flags & SA_SIGINFO) == 0 &&
-                                   action.sa_handler == SIG_DFL);
+    assert_int_equal(expected, (action.sa_flags & SA_SIGINFO) == 0 && action.sa_handler == SIG_DFL);
 }
 
-/* cmocka (and a sanitizer) handles the signal itself, which keeps windows closed. */
+/*
+ * cmocka (and a sanitizer) handles the signal itself, which keeps windows closed. Valgrind does not
+ * keep vector registers over a signal unless told to (--vex-iropt-register-updates).
+ */
 static void set_default_sigbus(void) {
+    const char *preload = getenv("LD_PRELOAD");
+    if (preload != NULL && strstr(preload, "vgpreload") != NULL) {
+        printf("skipped: valgrind loses vector registers when a signal comes\n");
+        skip();
+    }
     assert_true(signal(SIGBUS, SIG_DFL) != SIG_ERR);
 }
 
@@ -675,6 +679,39 @@ static void test_cut_many_windows(void **state) {
 static void test_cut_tree(void **state) {
     (void)state;
     check_cuts(HM_HASH_BLAKE3, 3, 9 * MIB);
+}
+
+/* Gives the first file its content back once another one is done. */
+static hm_status restore_at_close(void *context, size_t file, int fd, bool *changed,
+                                  hm_error **error) {
+    test_file *first = &fix.files[0];
+    if (pwrite(first->fd, first->data, first->length, 0) != (ssize_t)first->length) {
+        return hm_fail_errno(error, errno, "cannot restore");
+    }
+    return source_close(context, file, fd, changed, error);
+}
+
+/* What a torn window showed is not taken for content, even if the file is whole in the end. */
+static void test_cut_and_restored(void **state) {
+    (void)state;
+    size_t count;
+    size_t cut = 0;
+    set_default_sigbus();
+    for (size_t i = 0; i < 20; i++) {
+        add_disk_file(i == 0 ? 500 * 1024 : 300 * 1024);
+    }
+    hm_range *ranges = make_ranges(0, &count);
+    hm_digest_job job = make_job(HM_HASH_SHA256, ranges, count);
+    job.jobs = 1;
+    job.source.close = restore_at_close;
+    job.progress = cut_file;
+    job.progress_context = &cut;
+    assert_int_equal(hm_digest_run(&job, NULL), HM_OK);
+    if (ranges[0].state == HM_RANGE_DONE) { /* not so where there are no windows */
+        check_digest(HM_HASH_SHA256, &ranges[0]);
+    }
+    check_closed();
+    free(ranges);
 }
 
 static void own_handler(int number) {
@@ -758,21 +795,34 @@ static void test_processors(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_names),          TEST(test_known_digests),
-        TEST(test_small_files),    TEST(test_unequal_files),
-        TEST(test_shards),         TEST(test_long_files),
+        TEST(test_names),
+        TEST(test_known_digests),
+        TEST(test_small_files),
+        TEST(test_unequal_files),
+        TEST(test_shards),
+        TEST(test_long_files),
         TEST(test_blake3_library_fits),
-        TEST(test_far_offsets),    TEST(test_nothing_to_do),
-        TEST(test_sinks),          TEST(test_sink_full),
-        TEST(test_changed),        TEST(test_short_file),
-        TEST(test_stop_on_change), TEST(test_expected),
+        TEST(test_far_offsets),
+        TEST(test_nothing_to_do),
+        TEST(test_sinks),
+        TEST(test_sink_full),
+        TEST(test_changed),
+        TEST(test_short_file),
+        TEST(test_stop_on_change),
+        TEST(test_expected),
         TEST(test_errors),
-        TEST(test_wrong_calls),    TEST(test_progress),
-        TEST(test_stop),           TEST(test_window),
-        TEST(test_cut_one_window), TEST(test_cut_many_windows),
-        TEST(test_cut_tree),       TEST(test_foreign_sigbus),
+        TEST(test_wrong_calls),
+        TEST(test_progress),
+        TEST(test_stop),
+        TEST(test_window),
+        TEST(test_cut_one_window),
+        TEST(test_cut_many_windows),
+        TEST(test_cut_and_restored),
+        TEST(test_cut_tree),
+        TEST(test_foreign_sigbus),
         TEST(test_small_job_without_threads),
-        TEST(test_signals_stay_out), TEST(test_few_descriptors),
+        TEST(test_signals_stay_out),
+        TEST(test_few_descriptors),
         TEST(test_processors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

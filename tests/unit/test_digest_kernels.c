@@ -61,7 +61,8 @@ static void message_check(message *m) {
         found[i] = (uint8_t)(m->lane.state[i / 4] >> (24 - 8 * (i % 4)));
     }
     assert_int_equal(hm_digest_bytes(HM_HASH_SHA256, hm_bytes_of(m->data, m->length), expected,
-                                     NULL), HM_OK);
+                                     NULL),
+                     HM_OK);
     assert_memory_equal(found, expected, sizeof found);
     free(m->allocation);
 }
@@ -157,7 +158,8 @@ static void test_no_blocks(void **state) {
 static hm_sha256_choice choose(const char *name) {
     hm_sha256_choice choice;
     assert_int_equal(name != NULL ? setenv("HALLMARK_KERNEL", name, 1)
-                                  : unsetenv("HALLMARK_KERNEL"), 0);
+                                  : unsetenv("HALLMARK_KERNEL"),
+                     0);
     assert_int_equal(hm_sha256_choose(&choice, NULL), HM_OK);
     (void)unsetenv("HALLMARK_KERNEL");
     return choice;

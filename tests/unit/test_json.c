@@ -8,7 +8,8 @@
 #include <cmocka.h>
 
 /* A literal with its length, so that it may hold a NUL. */
-#define TEXT(literal) {(const uint8_t *)(literal), sizeof(literal) - 1}
+#define TEXT(literal)                                                                              \
+    { (const uint8_t *)(literal), sizeof(literal) - 1 }
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 static void add_times(hm_buf *buf, const char *text, size_t times) {
@@ -35,7 +36,9 @@ static const struct {
     {TEXT("// c\n1"), "byte 0: a value must stand here"},
     {TEXT("/* c */1"), "byte 0: a value must stand here"},
     {TEXT("\v1"), "byte 0: a value must stand here"},
-    {TEXT("\xc2\xa0" "1"), "byte 0: a value must stand here"},
+    {TEXT("\xc2\xa0"
+          "1"),
+     "byte 0: a value must stand here"},
     /* Words. */
     {TEXT("nul"), "byte 0: a value must stand here"},
     {TEXT("True"), "byte 0: a value must stand here"},
@@ -108,8 +111,7 @@ static const struct {
     {TEXT("{\"a\":1 \"b\":2}"), "byte 7: a comma or '}' must stand here"},
     {TEXT("{\"a\":1]"), "byte 6: a comma or '}' must stand here"},
     /* Twins, also when spelled differently, nested, empty, or with a NUL. */
-    {TEXT("{\"a\":1,\"a\":1}"),
-     "byte 12: an object that ends here has the member \"a\" twice"},
+    {TEXT("{\"a\":1,\"a\":1}"), "byte 12: an object that ends here has the member \"a\" twice"},
     {TEXT("{\"a\":1,\"b\":2,\"\\u0061\":3}"),
      "byte 23: an object that ends here has the member \"a\" twice"},
     {TEXT("[{\"x\":{\"\":1,\"\":2}}]"),
@@ -216,8 +218,8 @@ static void test_many_members(void **state) {
     }
     text.length = length;
     hm_buf_add_text(&text, "\"0\":1}");
-    hm_auto_free char *why = hm_textf(
-        "byte %zu: an object that ends here has the member \"0\" twice", text.length - 1);
+    hm_auto_free char *why =
+        hm_textf("byte %zu: an object that ends here has the member \"0\" twice", text.length - 1);
     assert_refused(hm_buf_view(&text), why);
 }
 
@@ -226,8 +228,9 @@ static void test_long_twin(void **state) {
     hm_auto_buf name = {0};
     add_times(&name, "n", 100);
     hm_auto_free char *text = hm_textf("{\"%s\":1,\"%s\":2}", (char *)name.data, (char *)name.data);
-    hm_auto_free char *why = hm_textf(
-        "byte 210: an object that ends here has the member \"%.64s\" twice", (char *)name.data);
+    hm_auto_free char *why =
+        hm_textf("byte 210: an object that ends here has the member \"%.64s\" twice",
+                 (char *)name.data);
     assert_refused(hm_bytes_text(text), why);
 }
 

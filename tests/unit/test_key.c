@@ -128,8 +128,7 @@ static EVP_PKEY *simple_key(const char *type) {
 
 static const char *store_private(const char *name, EVP_PKEY *pkey) {
     BIO *bio = new_bio();
-    assert_int_equal(
-        PEM_write_bio_PKCS8PrivateKey(bio, pkey, NULL, NULL, 0, NULL, NULL), 1);
+    assert_int_equal(PEM_write_bio_PKCS8PrivateKey(bio, pkey, NULL, NULL, 0, NULL, NULL), 1);
     return store_bio(name, bio);
 }
 
@@ -172,8 +171,7 @@ static bool give(void *context, const char *what, bool again, char *buffer, size
     return true;
 }
 
-static hm_status open_with(const char *path, answer *given, hm_signer **signer,
-                           hm_error **error) {
+static hm_status open_with(const char *path, answer *given, hm_signer **signer, hm_error **error) {
     hm_signer_options options = HM_SIGNER_OPTIONS_INIT;
     options.passphrase = given != NULL ? give : NULL;
     options.passphrase_context = given;
@@ -188,8 +186,9 @@ static void expect_opens(const char *path, answer *given) {
     assert_string_equal(hm_error_message(error), "");
     assert_int_equal(status, HM_OK);
     hm_buf signature = {.data = NULL};
-    assert_int_equal(
-        hm_signer_sign(signer, HM_SCHEME_BY_KEY, hm_bytes_text("words"), &signature, NULL), HM_OK);
+    assert_int_equal(hm_signer_sign(signer, HM_SCHEME_BY_KEY, hm_bytes_text("words"), &signature,
+                                    NULL),
+                     HM_OK);
     hm_buf_free(&signature);
     hm_signer_close(&signer);
     assert_null(signer);
@@ -215,13 +214,12 @@ static void expect_closed(const char *path, answer *given, hm_status wanted, con
 /* ---- public keys ---------------------------------------------------------------------------- */
 
 /* The key of model_signing's compatibility tests, and its hint in their signatures. */
-static const char known_pem[] =
-    "Public Key Info:\n\tPublic Key Algorithm: EC/ECDSA\n\n"
-    "-----BEGIN PUBLIC KEY-----\n"
-    "MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAEsu6rZGBTjxtvRWPMixT+3HyndV0J0Ybt\n"
-    "aHZUcO4DEK+OJHO/4e32bb/fbJKSpRgcBsIpKLcVijUomyFOERbd7u+BTPSUjGZD\n"
-    "Qq6J7lTvp/EAXQGOKxW9RP0MGX3qAkvi\n"
-    "-----END PUBLIC KEY-----\n";
+static const char known_pem[] = "Public Key Info:\n\tPublic Key Algorithm: EC/ECDSA\n\n"
+                                "-----BEGIN PUBLIC KEY-----\n"
+                                "MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAEsu6rZGBTjxtvRWPMixT+3HyndV0J0Ybt\n"
+                                "aHZUcO4DEK+OJHO/4e32bb/fbJKSpRgcBsIpKLcVijUomyFOERbd7u+BTPSUjGZD\n"
+                                "Qq6J7lTvp/EAXQGOKxW9RP0MGX3qAkvi\n"
+                                "-----END PUBLIC KEY-----\n";
 static const char known_hint[] = "e8450dec4eb99dae995da9af1bc2cc9f76ed669ee2e744f57abba763df3e3f8e";
 static const char known_fingerprint[] =
     "c1e49d63327f85c7e2971aefd30b5a0d1c6b9b5e1a892e7f5fba995adace816d";
@@ -245,9 +243,10 @@ static void test_hint_of_compressed_point(void **state) {
     (void)state;
     assert_int_equal(hm_pubkey_parse(hm_bytes_text(known_pem), "known", &key, NULL), HM_OK);
     EVP_PKEY *pkey = EVP_PKEY_dup(key->pkey);
-    assert_int_equal(
-        EVP_PKEY_set_utf8_string_param(pkey, OSSL_PKEY_PARAM_EC_POINT_CONVERSION_FORMAT,
-                                       "compressed"), 1);
+    assert_int_equal(EVP_PKEY_set_utf8_string_param(pkey,
+                                                    OSSL_PKEY_PARAM_EC_POINT_CONVERSION_FORMAT,
+                                                    "compressed"),
+                     1);
     hm_buf pem = public_pem(pkey);
     assert_true(pem.length < 190);
     assert_int_equal(hm_pubkey_parse(hm_buf_view(&pem), "compressed", &again, NULL), HM_OK);
@@ -401,8 +400,8 @@ static void test_rsa_pss_typed_key(void **state) {
 static void test_curve_spelt_out(void **state) {
     EVP_PKEY *pkey = ec_key("P-256");
     (void)state;
-    assert_int_equal(
-        EVP_PKEY_set_utf8_string_param(pkey, OSSL_PKEY_PARAM_EC_ENCODING, "explicit"), 1);
+    assert_int_equal(EVP_PKEY_set_utf8_string_param(pkey, OSSL_PKEY_PARAM_EC_ENCODING, "explicit"),
+                     1);
     expect_unsupported(pkey, "spelt out");
     const char *path = store_private("explicit.pem", pkey);
     expect_closed(path, NULL, HM_REFUSED, "spelt out", "P-256");
@@ -445,11 +444,11 @@ static hm_buf sign_with(EVP_PKEY *pkey, const char *digest, int salt, const char
         assert_int_equal(EVP_PKEY_CTX_set_rsa_padding(inner, RSA_PKCS1_PSS_PADDING), 1);
         assert_int_equal(EVP_PKEY_CTX_set_rsa_pss_saltlen(inner, salt), 1);
     }
-    assert_int_equal(
-        EVP_DigestSign(ctx, NULL, &length, (const uint8_t *)message, strlen(message)), 1);
+    assert_int_equal(EVP_DigestSign(ctx, NULL, &length, (const uint8_t *)message, strlen(message)),
+                     1);
     uint8_t *data = hm_buf_extend(&signature, length);
-    assert_int_equal(
-        EVP_DigestSign(ctx, data, &length, (const uint8_t *)message, strlen(message)), 1);
+    assert_int_equal(EVP_DigestSign(ctx, data, &length, (const uint8_t *)message, strlen(message)),
+                     1);
     signature.length = length;
     EVP_MD_CTX_free(ctx);
     return signature;
@@ -510,9 +509,8 @@ static void test_every_flipped_bit_is_refused(void **state) {
             made.data[bit / 8] ^= (uint8_t)(1U << bit % 8);
         }
         for (size_t length = 0; length < made.length; length++) {
-            assert_int_equal(
-                verify(key, HM_SCHEME_BY_KEY, "words", hm_bytes_of(made.data, length)),
-                HM_REFUSED);
+            assert_int_equal(verify(key, HM_SCHEME_BY_KEY, "words", hm_bytes_of(made.data, length)),
+                             HM_REFUSED);
         }
         hm_buf_free(&made);
         hm_pubkey_free(&key);
@@ -620,8 +618,8 @@ static void test_rsa_signature_range(void **state) {
     int length = BN_num_bytes(number);
     assert_true(length == 256 || length == 257);
     assert_int_equal(BN_bn2bin(number, larger), length);
-    assert_int_equal(
-        verify(key, HM_SCHEME_BY_KEY, "words", hm_bytes_of(larger, (size_t)length)), HM_REFUSED);
+    assert_int_equal(verify(key, HM_SCHEME_BY_KEY, "words", hm_bytes_of(larger, (size_t)length)),
+                     HM_REFUSED);
     BN_free(number);
     BN_free(modulus);
     hm_buf_free(&made);
@@ -677,14 +675,15 @@ static void test_traditional(void **state) {
         EVP_PKEY *pkey = ec_key(groups[i]);
         BIO *bio = new_bio();
         assert_int_equal(PEM_write_bio_Parameters(bio, pkey), 1);
-        assert_int_equal(
-            PEM_write_bio_PrivateKey_traditional(bio, pkey, NULL, NULL, 0, NULL, NULL), 1);
+        assert_int_equal(PEM_write_bio_PrivateKey_traditional(bio, pkey, NULL, NULL, 0, NULL, NULL),
+                         1);
         expect_opens(store_bio("ec.pem", bio), NULL);
         EVP_PKEY_free(pkey);
     }
     BIO *bio = new_bio();
-    assert_int_equal(
-        PEM_write_bio_PrivateKey_traditional(bio, rsa_key(2048), NULL, NULL, 0, NULL, NULL), 1);
+    assert_int_equal(PEM_write_bio_PrivateKey_traditional(bio, rsa_key(2048), NULL, NULL, 0, NULL,
+                                                          NULL),
+                     1);
     expect_opens(store_bio("rsa.pem", bio), NULL);
 }
 
@@ -724,8 +723,9 @@ static void test_pkcs8_encrypted(void **state) {
     BIO *bio = new_bio();
     char passphrase[] = "secret";
     (void)state;
-    assert_int_equal(
-        PEM_write_bio_PKCS8PrivateKey(bio, pkey, EVP_aes_128_cbc(), passphrase, 6, NULL, NULL), 1);
+    assert_int_equal(PEM_write_bio_PKCS8PrivateKey(bio, pkey, EVP_aes_128_cbc(), passphrase, 6,
+                                                   NULL, NULL),
+                     1);
     expect_needs_passphrase(store_bio("pbkdf2.pem", bio));
 
     PKCS8_PRIV_KEY_INFO *info = EVP_PKEY2PKCS8(pkey);
@@ -741,13 +741,12 @@ static void test_pkcs8_encrypted(void **state) {
 
 /* PBES1 with DES, which libcrypto has in its "legacy" provider only. */
 static void test_outdated_encryption(void **state) {
-    static const char pem[] =
-        "-----BEGIN ENCRYPTED PRIVATE KEY-----\n"
-        "MIGwMBsGCSqGSIb3DQEFAzAOBAgCnIzC/lJpYQICCAAEgZC3gk1zRNcdssvNxJ1T\n"
-        "fKmKDf6Vvw/VUhU0YVh9RnTE3bL/hxY0/Cs4M5WDqT5rO6ik9aKHH3CJO7cejmpp\n"
-        "sXHYsr1umel3M9jhN1luTHk/mUid1P0zaB5qeZtaIveX7WJLQaWgfAJmg3cd9AMs\n"
-        "q2HY5RKalcCb5VVj4S/3tHHMGVy+YMdcofJ2P2cRdtWf/QM=\n"
-        "-----END ENCRYPTED PRIVATE KEY-----\n";
+    static const char pem[] = "-----BEGIN ENCRYPTED PRIVATE KEY-----\n"
+                              "MIGwMBsGCSqGSIb3DQEFAzAOBAgCnIzC/lJpYQICCAAEgZC3gk1zRNcdssvNxJ1T\n"
+                              "fKmKDf6Vvw/VUhU0YVh9RnTE3bL/hxY0/Cs4M5WDqT5rO6ik9aKHH3CJO7cejmpp\n"
+                              "sXHYsr1umel3M9jhN1luTHk/mUid1P0zaB5qeZtaIveX7WJLQaWgfAJmg3cd9AMs\n"
+                              "q2HY5RKalcCb5VVj4S/3tHHMGVy+YMdcofJ2P2cRdtWf/QM=\n"
+                              "-----END ENCRYPTED PRIVATE KEY-----\n";
     answer right = {.text = "secret"};
     (void)state;
     expect_closed(store("k", pem, strlen(pem), 0600), &right, HM_UNDECIDED, "outdated method",
@@ -896,11 +895,13 @@ static void test_signing_by_scheme(void **state) {
     (void)state;
     const char *path = store_private("rsa.pem", rsa_key(2049));
     assert_int_equal(hm_signer_open(path, NULL, &signer, NULL), HM_OK);
-    assert_int_equal(
-        hm_signer_sign(signer, HM_SCHEME_RSA_PSS_SHA256_MAX, message, &signature, NULL), HM_OK);
+    assert_int_equal(hm_signer_sign(signer, HM_SCHEME_RSA_PSS_SHA256_MAX, message, &signature,
+                                    NULL),
+                     HM_OK);
     assert_int_equal(signature.length, 257);
     assert_int_equal(verify(signer->public_key, HM_SCHEME_RSA_PSS_SHA256_MAX, "words",
-                            hm_buf_view(&signature)), HM_OK);
+                            hm_buf_view(&signature)),
+                     HM_OK);
     assert_int_equal(hm_signer_sign(signer, HM_SCHEME_ECDSA_SHA256, message, &signature, NULL),
                      HM_USAGE);
     assert_int_equal(signature.length, 257);
@@ -925,9 +926,9 @@ static void test_signature_is_checked_before_it_leaves(void **state) {
     faulty.sign = sign_wrongly;
     assert_int_equal(hm_signer_open(store_private("k", pkey), NULL, &signer, NULL), HM_OK);
     signer->backend = &faulty;
-    assert_int_equal(
-        hm_signer_sign(signer, HM_SCHEME_BY_KEY, hm_bytes_text("words"), &signature, &error),
-        HM_UNDECIDED);
+    assert_int_equal(hm_signer_sign(signer, HM_SCHEME_BY_KEY, hm_bytes_text("words"), &signature,
+                                    &error),
+                     HM_UNDECIDED);
     assert_int_equal(hm_error_reason(error), HM_REASON_NONE);
     assert_int_equal(signature.length, 0);
     hm_error_free(&error);
@@ -973,14 +974,16 @@ typedef struct chain {
 } chain;
 
 static chain new_chain(void) {
-    chain made = {.root_key = ec_key("P-256"), .middle_key = ec_key("P-256"),
+    chain made = {.root_key = ec_key("P-256"),
+                  .middle_key = ec_key("P-256"),
                   .leaf_key = ec_key("P-384")};
     made.root = certificate(made.root_key, "root", made.root_key, "root");
     made.middle = certificate(made.middle_key, "middle", made.root_key, "root");
     /* Issuer and subject of one name, without being self-signed. */
     made.leaf = certificate(made.leaf_key, "middle", made.middle_key, "middle");
-    assert_int_equal(
-        hm_signer_open(store_private("leaf.pem", made.leaf_key), NULL, &made.signer, NULL), HM_OK);
+    assert_int_equal(hm_signer_open(store_private("leaf.pem", made.leaf_key), NULL, &made.signer,
+                                    NULL),
+                     HM_OK);
     return made;
 }
 
@@ -1071,8 +1074,7 @@ static void test_certificate_of_an_rsa_key(void **state) {
     X509 *own = certificate(rsa_key(2048), "own", rsa_key(2048), "own");
     hm_signer *signer = NULL;
     (void)state;
-    assert_int_equal(hm_signer_open(store_private("k", rsa_key(2048)), NULL, &signer, NULL),
-                     HM_OK);
+    assert_int_equal(hm_signer_open(store_private("k", rsa_key(2048)), NULL, &signer, NULL), HM_OK);
     expect_no_certificates(signer, store_certificates("own.crt", own, NULL, NULL), HM_USAGE,
                            "signing by certificate needs an EC key");
     hm_signer_close(&signer);
@@ -1091,9 +1093,8 @@ static void test_certificate_in_der(void **state) {
     X509_free(again);
     again = NULL;
     for (size_t length = 0; length < der.length; length++) {
-        assert_int_equal(
-            hm_certificate_parse_der(hm_bytes_of(der.data, length), "x", &again, NULL),
-            HM_REFUSED);
+        assert_int_equal(hm_certificate_parse_der(hm_bytes_of(der.data, length), "x", &again, NULL),
+                         HM_REFUSED);
     }
     hm_buf_add_byte(&der, 0);
     assert_int_equal(hm_certificate_parse_der(hm_buf_view(&der), "x", &again, &error), HM_REFUSED);

@@ -70,12 +70,18 @@ typedef struct spec {
 
 typedef enum role { ROOT, MIDDLE, LEAF } role;
 static const spec usual[] = {
-    [ROOT] = {.name = "root", .basic = "critical,CA:TRUE",
-              .usage = "critical,keyCertSign,cRLSign", .extended = NONE},
-    [MIDDLE] = {.name = "middle", .basic = "critical,CA:TRUE",
-                .usage = "critical,keyCertSign,cRLSign", .extended = NONE},
-    [LEAF] = {.name = "signer", .basic = "critical,CA:FALSE",
-              .usage = "critical,digitalSignature", .extended = "codeSigning"},
+    [ROOT] = {.name = "root",
+              .basic = "critical,CA:TRUE",
+              .usage = "critical,keyCertSign,cRLSign",
+              .extended = NONE},
+    [MIDDLE] = {.name = "middle",
+                .basic = "critical,CA:TRUE",
+                .usage = "critical,keyCertSign,cRLSign",
+                .extended = NONE},
+    [LEAF] = {.name = "signer",
+              .basic = "critical,CA:FALSE",
+              .usage = "critical,digitalSignature",
+              .extended = "codeSigning"},
 };
 
 static const char *either(const char *said, const char *otherwise) {
@@ -106,9 +112,11 @@ static void extend(X509 *made, X509 *issuer, int nid, const char *value) {
 
 static void name_it(X509_NAME *name, const char *common) {
     assert_int_equal(X509_NAME_add_entry_by_txt(name, "O", MBSTRING_UTF8, (const uint8_t *)"Acme",
-                                                -1, -1, 0), 1);
-    assert_int_equal(X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8,
-                                                (const uint8_t *)common, -1, -1, 0), 1);
+                                                -1, -1, 0),
+                     1);
+    assert_int_equal(X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const uint8_t *)common,
+                                                -1, -1, 0),
+                     1);
 }
 
 static void extend_all(X509 *made, X509 *issuer, role as, const spec *says) {
@@ -151,7 +159,8 @@ static party issue(role as, const spec *says, const party *issuer) {
     X509 *x = made.certificate;
     if (says->spelt_out) {
         assert_int_equal(EVP_PKEY_set_utf8_string_param(made.key, OSSL_PKEY_PARAM_EC_ENCODING,
-                                                        "explicit"), 1);
+                                                        "explicit"),
+                         1);
     }
     X509_set_version(x, X509_VERSION_3);
     ASN1_INTEGER_set(X509_get_serialNumber(x), ++serial);
@@ -208,8 +217,8 @@ static void sign_part(hm_signed_part *part, EVP_PKEY *pkey, const char *message)
     size_t length = 0;
     hm_buf_add_text(&part->message, message);
     bool ed = EVP_PKEY_is_a(pkey, "ED25519") == 1;
-    assert_int_equal(
-        EVP_DigestSignInit_ex(ctx, NULL, ed ? NULL : "SHA256", NULL, NULL, pkey, NULL), 1);
+    assert_int_equal(EVP_DigestSignInit_ex(ctx, NULL, ed ? NULL : "SHA256", NULL, NULL, pkey, NULL),
+                     1);
     assert_int_equal(EVP_DigestSign(ctx, NULL, &length, part->message.data, part->message.length),
                      1);
     uint8_t *data = hm_buf_extend(&part->signature, length);
@@ -221,8 +230,10 @@ static void sign_part(hm_signed_part *part, EVP_PKEY *pkey, const char *message)
 
 /* `count` signatures by one key. */
 static hm_envelope signed_by(EVP_PKEY *pkey, size_t count) {
-    hm_envelope made = {.format = &hm_format_oms, .scheme = HM_SCHEME_BY_KEY,
-                        .material = HM_MATERIAL_KEY, .part_count = count};
+    hm_envelope made = {.format = &hm_format_oms,
+                        .scheme = HM_SCHEME_BY_KEY,
+                        .material = HM_MATERIAL_KEY,
+                        .part_count = count};
     made.parts = calloc(count + 1, sizeof *made.parts);
     for (size_t i = 0; i < count; i++) {
         sign_part(&made.parts[i], pkey, i % 2 == 0 ? "words" : "more words");
@@ -260,7 +271,7 @@ static void expect(const hm_policy *policy, const hm_envelope *envelope, hm_stat
     hm_signer_identity who;
     hm_error *error = NULL;
     memset(&who, 0xAA, sizeof who);
-    hm_status found = hm_trust_judge(policy, envelope, &who, &error);
+    hm_status found = hm_trust_judge(policy, envelope, hm_time_now(), &who, &error);
     expect_text(message, hm_error_message(error));
     assert_int_equal(found, status);
     assert_int_equal(hm_error_reason(error), reason);
@@ -496,7 +507,7 @@ static void test_hint_of_nobody(void **state) {
 static void expect_warnings(const hm_policy *policy, const hm_envelope *envelope, size_t count,
                             const char *text) {
     hm_signer_identity who;
-    assert_int_equal(hm_trust_judge(policy, envelope, &who, NULL), HM_OK);
+    assert_int_equal(hm_trust_judge(policy, envelope, hm_time_now(), &who, NULL), HM_OK);
     assert_int_equal(who.warning_count, count);
     for (size_t i = 0; i < count; i++) {
         expect_text(text, who.warnings[i]);
@@ -591,7 +602,7 @@ static void test_who_by_key(void **state) {
     (void)state;
     add_key(policy, key);
     set_hint(&envelope, key);
-    assert_int_equal(hm_trust_judge(policy, &envelope, &who, NULL), HM_OK);
+    assert_int_equal(hm_trust_judge(policy, &envelope, hm_time_now(), &who, NULL), HM_OK);
     assert_false(who.by_certificate);
     assert_string_equal(who.algorithm, "ec-p256");
     assert_string_equal(who.scheme_text, "ECDSA P-256 SHA-256");
@@ -609,10 +620,10 @@ static void test_who_by_key(void **state) {
 static void test_who_by_certificate(void **state) {
     scene made = new_scene(NULL, NULL,
                            &(spec){.alternative = "email:a@b.example,URI:https://x/y,"
-                                                        "DNS:c.example,IP:10.0.0.1"});
+                                                  "DNS:c.example,IP:10.0.0.1"});
     hm_signer_identity who;
     (void)state;
-    assert_int_equal(hm_trust_judge(made.policy, &made.envelope, &who, NULL), HM_OK);
+    assert_int_equal(hm_trust_judge(made.policy, &made.envelope, hm_time_now(), &who, NULL), HM_OK);
     assert_true(who.by_certificate);
     assert_string_equal(who.subject, "CN=signer,O=Acme");
     assert_string_equal(who.issuer, "CN=middle,O=Acme");
@@ -675,14 +686,11 @@ static void test_chain_usage(void **state) {
          .message = "no usage at all"},
         {"server, no usage", .leaf = {.usage = NONE, .extended = "serverAuth"}, UNTRUSTED,
          .message = "codeSigning"},
-        {"leaf is an authority",
-         .leaf = {.basic = "critical,CA:TRUE"}, .message = ""},
+        {"leaf is an authority", .leaf = {.basic = "critical,CA:TRUE"}, .message = ""},
         {"authority for servers only", .middle = {.extended = "serverAuth"}, UNTRUSTED,
          .message = "not for code signing"},
-        {"authority for code", .middle = {.extended = "serverAuth,codeSigning"},
-         .message = ""},
-        {"authority for anything", .middle = {.extended = "anyExtendedKeyUsage"},
-         .message = ""},
+        {"authority for code", .middle = {.extended = "serverAuth,codeSigning"}, .message = ""},
+        {"authority for anything", .middle = {.extended = "anyExtendedKeyUsage"}, .message = ""},
         {"root for servers only", .root = {.extended = "serverAuth"}, .message = ""},
     };
     (void)state;
@@ -700,8 +708,7 @@ static void test_chain_keys(void **state) {
         {"secp256k1", .leaf = {.key = "secp256k1"}, UNTRUSTED, .message = "secp256k1"},
         {"brainpool", .leaf = {.key = "brainpoolP256r1"}, UNTRUSTED, .message = "brainpool"},
         {"spelt-out leaf", .leaf = {.spelt_out = true}, UNTRUSTED, .message = "spelt out"},
-        {"spelt-out authority", .middle = {.spelt_out = true}, UNTRUSTED,
-         .message = "explicit"},
+        {"spelt-out authority", .middle = {.spelt_out = true}, UNTRUSTED, .message = "explicit"},
         {"SHA-1", .leaf = {.digest = "SHA1"}, UNTRUSTED, .message = "too weak"},
         {"SHA-1 above", .middle = {.digest = "SHA1"}, UNTRUSTED, .message = "too weak"},
     };
@@ -737,13 +744,12 @@ static void test_chain_authorities(void **state) {
 
 static void test_chain_times(void **state) {
     static const chain_case cases[] = {
-        {"expired leaf", .leaf = {.from = -100, .to = -1}, REFUSED(EXPIRED),
-         .message = "expired", .allow = HM_ALLOW_EXPIRED_CERTIFICATES},
+        {"expired leaf", .leaf = {.from = -100, .to = -1}, REFUSED(EXPIRED), .message = "expired",
+         .allow = HM_ALLOW_EXPIRED_CERTIFICATES},
         {"leaf of the future", .leaf = {.from = 1, .to = 100}, REFUSED(EXPIRED),
          .message = "not yet valid", .allow = HM_ALLOW_EXPIRED_CERTIFICATES},
-        {"expired authority", .middle = {.from = -179, .to = -1},
-         .leaf = {.from = -100}, REFUSED(EXPIRED), .message = "expired",
-         .allow = HM_ALLOW_EXPIRED_CERTIFICATES},
+        {"expired authority", .middle = {.from = -179, .to = -1}, .leaf = {.from = -100},
+         REFUSED(EXPIRED), .message = "expired", .allow = HM_ALLOW_EXPIRED_CERTIFICATES},
         {"expired root", .root = {.from = -179, .to = -1}, .leaf = {.from = -100},
          .middle = {.from = -150}, REFUSED(EXPIRED), .message = "expired",
          .allow = HM_ALLOW_EXPIRED_CERTIFICATES},
@@ -843,9 +849,9 @@ static void test_authority_of_the_same_name(void **state) {
     (void)state;
     for (size_t i = 0; i < 2; i++) {
         scene real = new_scene(NULL, NULL, NULL);
-        scene forged = new_scene(&(spec){.anonymous = anonymous[i]},
-                                 &(spec){.anonymous = anonymous[i]},
-                                 &(spec){.anonymous = anonymous[i]});
+        scene forged =
+            new_scene(&(spec){.anonymous = anonymous[i]}, &(spec){.anonymous = anonymous[i]},
+                      &(spec){.anonymous = anonymous[i]});
         expect_refused(real.policy, &forged.envelope, HM_REASON_UNTRUSTED_SIGNER, "");
         free_scene(&real);
         free_scene(&forged);
@@ -963,11 +969,18 @@ static void test_subject(void **state) {
         const char *value;
         bool accepted;
     } cases[] = {
-        {"CN=Z\\C3\\B6e\\, ci,O=Acme", true}, {"CN=Z\xc3\xb6" "e\\, ci,O=Acme", true},
-        {"CN=Z\\C3\\B6e\\, ci", false},       {"O=Acme,CN=Z\\C3\\B6e\\, ci", false},
-        {"cn=Z\\C3\\B6e\\, ci,O=Acme", false}, {"CN=Z\\C3\\B6e\\, ci,O=Acme ", false},
+        {"CN=Z\\C3\\B6e\\, ci,O=Acme", true},
+        {"CN=Z\xc3\xb6"
+         "e\\, ci,O=Acme",
+         true},
+        {"CN=Z\\C3\\B6e\\, ci", false},
+        {"O=Acme,CN=Z\\C3\\B6e\\, ci", false},
+        {"cn=Z\\C3\\B6e\\, ci,O=Acme", false},
+        {"CN=Z\\C3\\B6e\\, ci,O=Acme ", false},
     };
-    scene made = new_scene(NULL, NULL, &(spec){.name = "Z\xc3\xb6" "e, ci"});
+    scene made = new_scene(NULL, NULL,
+                           &(spec){.name = "Z\xc3\xb6"
+                                           "e, ci"});
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         demand(made.policy, HM_IDENTITY_SUBJECT, cases[i].value);
@@ -986,13 +999,15 @@ static void test_alternative_name(void **state) {
         const char *value;
         bool accepted;
     } cases[] = {
-        {"ci@acme.example", true},   {"https://acme.example/ci", true}, {"acme.example", true},
-        {"ci@acme.exampl", false},   {"ci@acme.example ", false},       {"CI@acme.example", false},
-        {"email:ci@acme.example", false}, {"10.0.0.1", false},          {"www.acme.example", false},
+        {"ci@acme.example", true},        {"https://acme.example/ci", true},
+        {"acme.example", true},           {"ci@acme.exampl", false},
+        {"ci@acme.example ", false},      {"CI@acme.example", false},
+        {"email:ci@acme.example", false}, {"10.0.0.1", false},
+        {"www.acme.example", false},
     };
     scene made = new_scene(NULL, NULL,
                            &(spec){.alternative = "email:ci@acme.example,DNS:acme.example,"
-                                                        "URI:https://acme.example/ci,IP:10.0.0.1"});
+                                                  "URI:https://acme.example/ci,IP:10.0.0.1"});
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         demand(made.policy, HM_IDENTITY_SAN, cases[i].value);
@@ -1025,7 +1040,7 @@ static void test_alternative_name_with_a_nul(void **state) {
     demand(made.policy, HM_IDENTITY_SAN, "good.example");
     expect_refused(made.policy, &made.envelope, HM_REASON_UNTRUSTED_SIGNER, "alternative name");
     forget_demands(made.policy);
-    if (hm_trust_judge(made.policy, &made.envelope, &who, NULL) == HM_OK) {
+    if (hm_trust_judge(made.policy, &made.envelope, hm_time_now(), &who, NULL) == HM_OK) {
         expect_text(".evil.example", who.alternative_names[0]);
         hm_signer_identity_free(&who);
     }

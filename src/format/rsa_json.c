@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "format/seed.h"
+#include "format/rsa_json.h"
 
 #include <string.h>
 
-bool hm_seed_name_valid(hm_bytes name) {
+bool hm_rsa_json_name_valid(hm_bytes name) {
     return name.length > 0 && hm_name_valid(name) && memchr(name.data, '/', name.length) == NULL &&
            memchr(name.data, '\\', name.length) == NULL;
 }
@@ -26,8 +26,8 @@ static hm_status check_signer(const char *format, const hm_signer *signer, hm_er
     return HM_OK;
 }
 
-hm_status hm_seed_check(const char *format, const hm_signing *signing, const hm_signer *signer,
-                        hm_error **error) {
+hm_status hm_rsa_json_check(const char *format, const hm_signing *signing, const hm_signer *signer,
+                            hm_error **error) {
     hm_status status = check_signer(format, signer, error);
     if (status != HM_OK) {
         return status;
@@ -40,7 +40,7 @@ hm_status hm_seed_check(const char *format, const hm_signing *signing, const hm_
         return hm_fail(error, HM_USAGE, HM_REASON_NONE, "the signer's id is not UTF-8");
     }
     /* A verifier takes what stands before a backslash for a directory, so it would refuse. */
-    if (!hm_seed_name_valid(hm_bytes_text(signing->subject_name))) {
+    if (!hm_rsa_json_name_valid(hm_bytes_text(signing->subject_name))) {
         status = hm_fail(error, HM_REFUSED, HM_REASON_UNSUPPORTED,
                          "%s: the format %s cannot sign a name with a backslash or one that is "
                          "not UTF-8",
@@ -51,7 +51,7 @@ hm_status hm_seed_check(const char *format, const hm_signing *signing, const hm_
     return HM_OK;
 }
 
-hm_status hm_seed_digest(const hm_signing *signing, char *hex, hm_error **error) {
+hm_status hm_rsa_json_digest(const hm_signing *signing, char *hex, hm_error **error) {
     const hm_manifest *manifest = signing->manifest;
     if (manifest->count != 1 || manifest->method != HM_METHOD_FILES ||
         manifest->hash != HM_HASH_SHA256) {
@@ -63,8 +63,8 @@ hm_status hm_seed_digest(const hm_signing *signing, char *hex, hm_error **error)
     return HM_OK;
 }
 
-void hm_seed_write_signer(hm_json_writer *w, const char *name, const hm_signing *signing,
-                          const hm_signer *signer) {
+void hm_rsa_json_write_signer(hm_json_writer *w, const char *name, const hm_signing *signing,
+                              const hm_signer *signer) {
     hm_auto_buf text = {0};
     if (signing->signer_id != NULL) {
         hm_buf_add_text(&text, signing->signer_id);
@@ -76,7 +76,7 @@ void hm_seed_write_signer(hm_json_writer *w, const char *name, const hm_signing 
     hm_json_string(w, hm_buf_view(&text));
 }
 
-void hm_seed_write_time(hm_json_writer *w, const char *name, int64_t time) {
+void hm_rsa_json_write_time(hm_json_writer *w, const char *name, int64_t time) {
     hm_auto_buf text = {0};
     hm_buf_add_time(&text, time);
     if (text.length > 0 && text.data[text.length - 1] == 'Z') {
@@ -88,8 +88,8 @@ void hm_seed_write_time(hm_json_writer *w, const char *name, int64_t time) {
     hm_json_string(w, hm_buf_view(&text));
 }
 
-hm_status hm_seed_promise(hm_promise *promise, hm_bytes name, hm_bytes hex, const char *what,
-                          const char *member, hm_error **error) {
+hm_status hm_rsa_json_promise(hm_promise *promise, hm_bytes name, hm_bytes hex, const char *what,
+                              const char *member, hm_error **error) {
     uint8_t digest[HM_DIGEST_MAX];
     promise->manifest.method = HM_METHOD_FILES;
     promise->manifest.hash = HM_HASH_SHA256;
@@ -102,8 +102,8 @@ hm_status hm_seed_promise(hm_promise *promise, hm_bytes name, hm_bytes hex, cons
 }
 
 /* Escaped, so that "signer" with a NUL and more behind it does not pass for the signer. */
-hm_status hm_seed_state(hm_statements *statements, const char *prefix, const hm_json *member,
-                        hm_error **error) {
+hm_status hm_rsa_json_state(hm_statements *statements, const char *prefix, const hm_json *member,
+                            hm_error **error) {
     hm_auto_buf name = {0};
     hm_buf_add_text(&name, prefix);
     hm_buf_add_printable(&name, member->name);
