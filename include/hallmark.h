@@ -359,9 +359,8 @@ typedef struct hm_verify_options {
 #define HM_VERIFY_FAIL_FAST (UINT64_C(1) << 2)       /**< Stop at the first difference. */
 /** Ignore nothing but the format's own defaults and the signature file. */
 #define HM_VERIFY_STRICT_PATHS (UINT64_C(1) << 3)
-#define HM_VERIFY_INCLUDE_GIT                                                                      \
-    (UINT64_C(1) << 4) /**< Ignore .git and its like only where the
-                                                      signature says so. */
+/** Ignore .git and its like only where the signature says so. */
+#define HM_VERIFY_INCLUDE_GIT (UINT64_C(1) << 4)
 
 /**
  * Verifies a model: the signature first, then every byte it covers.

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What Python makes of a JSON value: json.dumps(value, sort_keys=True). sig-json signs these bytes, so one digit or space spelled otherwise is a signature that does not verify.
+ * What Python makes of a JSON value: json.dumps(value, sort_keys=True). sig-json signs these bytes,
+ * so one digit or space spelled otherwise is a signature that does not verify.
  */
 #include "format/format.h"
 
