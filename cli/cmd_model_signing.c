@@ -212,10 +212,15 @@ static int misuse(const char *name, const char *operands, const char *format, ..
             "Usage: model_signing%s%s [OPTIONS] %s\n"
             "Try 'model_signing%s%s --help' for help.\n\nError: ",
             space, name, operands, space, name);
+    char *text = NULL;
     va_start(args, format);
-    vfprintf(stderr, format, args);
+    int length = vasprintf(&text, format, args);
     va_end(args);
+    cli_write_safe(stderr, length >= 0 ? text : "out of memory");
     fputs(".\n", stderr);
+    if (length >= 0) {
+        free(text);
+    }
     return MISUSED;
 }
 

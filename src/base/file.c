@@ -199,7 +199,7 @@ static hm_status placement_open(const char *path, placement *place, hm_error **e
  * their bytes.
  */
 static void placement_lock(const placement *place) {
-    enum { ATTEMPTS = 100 };
+    enum { ATTEMPTS = 300 };
     const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
     for (int i = 0; i < ATTEMPTS && flock(place->dir, LOCK_EX | LOCK_NB) != 0; i++) {
         if (errno != EWOULDBLOCK && errno != EINTR) {

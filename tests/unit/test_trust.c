@@ -908,12 +908,12 @@ static void test_chain_but_not_its_signature(void **state) {
 static void test_no_or_too_many_certificates(void **state) {
     scene made = new_scene(NULL, NULL, NULL);
     (void)state;
-    while (sk_X509_num(made.envelope.certificates) < 32) {
+    while (sk_X509_num(made.envelope.certificates) < HM_CHAIN_LIMIT) {
         attach(&made.envelope, made.middle.certificate);
     }
     expect_accepted(made.policy, &made.envelope);
     attach(&made.envelope, made.middle.certificate);
-    expect_refused(made.policy, &made.envelope, HM_REASON_MALFORMED, "33 certificates");
+    expect_refused(made.policy, &made.envelope, HM_REASON_MALFORMED, "17 certificates");
     sk_X509_pop_free(made.envelope.certificates, X509_free);
     made.envelope.certificates = NULL;
     expect_refused(made.policy, &made.envelope, HM_REASON_MALFORMED, "0 certificates");
@@ -1002,8 +1002,10 @@ static void test_alternative_name(void **state) {
         {"ci@acme.example", true},        {"https://acme.example/ci", true},
         {"acme.example", true},           {"ci@acme.exampl", false},
         {"ci@acme.example ", false},      {"CI@acme.example", false},
-        {"email:ci@acme.example", false}, {"10.0.0.1", false},
-        {"www.acme.example", false},
+        {"email:ci@acme.example", true},  {"10.0.0.1", false},
+        {"www.acme.example", false},      {"DNS:acme.example", true},
+        {"URI:acme.example", false},      {"DNS:ci@acme.example", false},
+        {"email:acme.example", false},    {"URI:https://acme.example/ci", true},
     };
     scene made = new_scene(NULL, NULL,
                            &(spec){.alternative = "email:ci@acme.example,DNS:acme.example,"
