@@ -110,6 +110,11 @@ typedef enum hm_base64_rule {
 /* Padded, no white space, unused bits zero. False: not such text, or memory (then buf->failed). */
 bool hm_unbase64(hm_bytes text, hm_base64_rule rule, hm_buf *buf);
 
+/*
+ * Length of the well-formed UTF-8 sequence at `p` (RFC 3629, section 4: no overlong forms, no
+ * surrogates, nothing above U+10FFFF), and its code point; 0 when there is none. `left` is not 0.
+ */
+size_t hm_utf8_sequence(const uint8_t *p, size_t left, uint32_t *code);
 bool hm_utf8_valid(hm_bytes text);
 /*
  * Appends text that is safe on a terminal: control characters, DEL, C1, bidirectional controls,

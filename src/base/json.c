@@ -36,21 +36,6 @@ typedef struct reader {
 
 /* ---- texts ---------------------------------------------------------------------------------- */
 
-/* Length and code point of the UTF-8 sequence at `p`; 0 when there is none. */
-static size_t utf8_sequence(const uint8_t *p, size_t left, uint32_t *code) {
-    size_t length = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : p[0] >= 0xc0 ? 2 : 1;
-    if (length > left || !hm_utf8_valid(hm_bytes_of(p, length))) {
-        return 0;
-    }
-    static const uint8_t lead_bits[] = {0, 0x7f, 0x1f, 0x0f, 0x07};
-    uint32_t value = p[0] & lead_bits[length];
-    for (size_t i = 1; i < length; i++) {
-        value = value << 6 | (p[i] & 0x3fU);
-    }
-    *code = value;
-    return length;
-}
-
 static size_t utf8_encode(uint32_t code, uint8_t *bytes) {
     if (code < 0x80) {
         bytes[0] = (uint8_t)code;
@@ -187,7 +172,7 @@ static hm_status read_piece(reader *r) {
     uint32_t code;
     size_t length = plain_run(r->text, r->at);
     if (length == 0) {
-        length = utf8_sequence(r->text.data + r->at, r->text.length - r->at, &code);
+        length = hm_utf8_sequence(r->text.data + r->at, r->text.length - r->at, &code);
     }
     if (length == 0) {
         return refuse(r, r->at, "not valid UTF-8");
@@ -681,7 +666,7 @@ void hm_json_quote(hm_buf *out, hm_bytes text, bool ascii) {
             break;
         }
         uint32_t code = 0;
-        size_t length = utf8_sequence(text.data + i, text.length - i, &code);
+        size_t length = hm_utf8_sequence(text.data + i, text.length - i, &code);
         if (length == 0) {
             hm_buf_add_text(out, ascii ? "\\ufffd" : "\xef\xbf\xbd");
             length = 1;

@@ -5,11 +5,7 @@
 #include <string.h>
 #include <time.h>
 
-/*
- * Length of the well-formed UTF-8 sequence at `p` (RFC 3629, section 4: no overlong forms, no
- * surrogates, nothing above U+10FFFF), and its code point; 0 when there is none.
- */
-static size_t utf8_sequence(const uint8_t *p, size_t left, uint32_t *code) {
+size_t hm_utf8_sequence(const uint8_t *p, size_t left, uint32_t *code) {
     if (p[0] < 0x80) {
         *code = p[0];
         return 1;
@@ -37,7 +33,7 @@ bool hm_utf8_valid(hm_bytes text) {
     size_t i = 0;
     while (i < text.length) {
         uint32_t code;
-        size_t length = utf8_sequence(text.data + i, text.length - i, &code);
+        size_t length = hm_utf8_sequence(text.data + i, text.length - i, &code);
         if (length == 0) {
             return false;
         }
@@ -71,7 +67,7 @@ void hm_buf_add_printable(hm_buf *buf, hm_bytes text) {
     size_t i = 0;
     while (i < text.length) {
         uint32_t code;
-        size_t length = utf8_sequence(text.data + i, text.length - i, &code);
+        size_t length = hm_utf8_sequence(text.data + i, text.length - i, &code);
         if (length == 0) {
             hm_buf_add_format(buf, "\\x%02x", text.data[i]);
             length = 1;
