@@ -111,6 +111,8 @@ typedef struct hm_key_backend {
     hm_status (*sign)(hm_signer *signer, hm_scheme scheme, hm_bytes message, hm_buf *signature,
                       hm_error **error);
     void (*close)(hm_signer *signer);
+    /* The public half alone, for verifiers: asks for no secret. NULL: a file, to be read. */
+    hm_status (*public_key)(const char *uri, hm_pubkey **key, hm_error **error);
 } hm_key_backend;
 
 struct hm_signer {
@@ -119,6 +121,12 @@ struct hm_signer {
     hm_pubkey *public_key;
     STACK_OF(X509) *certificates; /* leaf first, no root; NULL: a bare key */
 };
+
+/*
+ * The public key at a path or key URI; see hm_policy_add_key(). Unreadable, or a service that is
+ * down: ::HM_UNDECIDED.
+ */
+HM_MUST_USE hm_status hm_pubkey_load(const char *key, hm_pubkey **pubkey, hm_error **error);
 
 /* Signs, and checks the signature under the public key before handing it over. */
 HM_MUST_USE hm_status hm_signer_sign(hm_signer *signer, hm_scheme scheme, hm_bytes message,

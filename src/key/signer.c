@@ -64,6 +64,22 @@ static hm_status find_backend(const char *key, const hm_key_backend **backend, h
     return HM_OK;
 }
 
+static hm_status load_file(const char *path, hm_pubkey **pubkey, hm_error **error) {
+    hm_auto_buf file = {.data = NULL};
+    hm_status status = hm_key_file_read(path, HM_KEY_FILE_LIMIT, &file, error);
+    return status == HM_OK ? hm_pubkey_parse(hm_buf_view(&file), path, pubkey, error) : status;
+}
+
+hm_status hm_pubkey_load(const char *key, hm_pubkey **pubkey, hm_error **error) {
+    const hm_key_backend *backend = NULL;
+    hm_status status = find_backend(key, &backend, error);
+    if (status != HM_OK) {
+        return status;
+    }
+    return backend->public_key != NULL ? backend->public_key(key, pubkey, error)
+                                       : load_file(key, pubkey, error);
+}
+
 hm_status hm_signer_open(const char *key, const hm_signer_options *options, hm_signer **signer,
                          hm_error **error) {
     HM_CLEANUP(hm_signer_close) hm_signer *made = NULL;

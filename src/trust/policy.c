@@ -55,13 +55,9 @@ static bool has_key(const hm_policy *policy, const hm_pubkey *key) {
 
 hm_status hm_policy_add_key(hm_policy *policy, const char *path, hm_error **error) {
     HM_CLEANUP(hm_pubkey_free) hm_pubkey *key = NULL;
-    hm_auto_buf file = {.data = NULL};
     hm_status status = check_call(policy, path, "hm_policy_add_key", error);
     if (status == HM_OK) {
-        status = hm_key_file_read(path, HM_KEY_FILE_LIMIT, &file, error);
-    }
-    if (status == HM_OK) {
-        status = hm_pubkey_parse(hm_buf_view(&file), path, &key, error);
+        status = hm_pubkey_load(path, &key, error);
     }
     if (status != HM_OK || has_key(policy, key)) {
         return status;
