@@ -37,8 +37,8 @@ static hm_status read_validity(const X509 *leaf, hm_signer_identity *who, hm_err
 }
 
 /* A key that leaked after its certificate ran out could otherwise sign for ever. */
-static hm_status choose_time(const hm_policy *policy, hm_signer_identity *who, hm_error **error) {
-    if ((policy->allow & HM_ALLOW_EXPIRED_CERTIFICATES) != 0) {
+static hm_status choose_time(uint64_t allow, hm_signer_identity *who, hm_error **error) {
+    if ((allow & HM_ALLOW_EXPIRED_CERTIFICATES) != 0) {
         who->judged_at = who->not_before;
         return hm_identity_warn(who, error,
                                 "the certificates were judged at the start of the signer's "
@@ -154,10 +154,10 @@ static bool fill_store(X509_STORE *store, const STACK_OF(X509) *roots) {
  * What else the file carries helps to find the way and is believed in nothing. Without
  * X509_V_FLAG_PARTIAL_CHAIN a way ends only in a self-signed certificate of the caller's.
  */
-static hm_status set_up(X509_STORE_CTX *ctx, X509_STORE *store, const hm_policy *policy,
+static hm_status set_up(X509_STORE_CTX *ctx, X509_STORE *store, const hm_trusted_signer *signer,
                         STACK_OF(X509) *certificates, int64_t time, hm_error **error) {
     X509 *leaf = sk_X509_value(certificates, 0);
-    if (!fill_store(store, policy->roots) ||
+    if (!fill_store(store, signer->roots) ||
         X509_STORE_CTX_init(ctx, store, leaf, certificates) != 1) {
         return hm_fail_crypto(error, HM_UNDECIDED, HM_REASON_NONE,
                               "cannot set up the check of certificates");
@@ -190,15 +190,15 @@ static hm_status check_authorities(const STACK_OF(X509) *chain, hm_error **error
     return HM_OK;
 }
 
-static hm_status check_path(const hm_policy *policy, STACK_OF(X509) *certificates, int64_t time,
-                            hm_error **error) {
+static hm_status check_path(const hm_trusted_signer *signer, STACK_OF(X509) *certificates,
+                            int64_t time, hm_error **error) {
     auto_store store = X509_STORE_new();
     auto_store_ctx ctx = X509_STORE_CTX_new();
     if (store == NULL || ctx == NULL) {
         ERR_clear_error();
         return hm_fail_memory(error);
     }
-    hm_status status = set_up(ctx, store, policy, certificates, time, error);
+    hm_status status = set_up(ctx, store, signer, certificates, time, error);
     if (status != HM_OK) {
         return status;
     }
@@ -247,7 +247,7 @@ static hm_status fail_usage(const char *why, const char *hint, hm_error **error)
  * OMS demands either usage. A certificate of a web server has the one for signatures as well, so
  * both are demanded here (RFC 5280, 4.2.1.3 and 4.2.1.12).
  */
-static hm_status check_usage(const hm_policy *policy, X509 *leaf, hm_signer_identity *who,
+static hm_status check_usage(uint64_t allow, X509 *leaf, hm_signer_identity *who,
                              hm_error **error) {
     static const char hint[] = "it needs the extended key usage codeSigning";
     uint32_t usage = X509_get_key_usage(leaf);             /* UINT32_MAX: absent */
@@ -264,7 +264,7 @@ static hm_status check_usage(const hm_policy *policy, X509 *leaf, hm_signer_iden
     if (usage == UINT32_MAX) {
         return fail_usage("it names no usage at all", hint, error);
     }
-    if ((policy->allow & HM_ALLOW_MISSING_EKU) == 0) {
+    if ((allow & HM_ALLOW_MISSING_EKU) == 0) {
         return fail_usage("it has no extended key usage", hint, error);
     }
     return hm_identity_warn(who, error,
@@ -289,21 +289,22 @@ static hm_status check_shape(STACK_OF(X509) *certificates, hm_error **error) {
     return HM_OK;
 }
 
-static hm_status judge_leaf(const hm_policy *policy, STACK_OF(X509) *certificates,
-                            hm_signer_identity *who, hm_error **error) {
+static hm_status judge_leaf(const hm_trusted_signer *signer, uint64_t allow,
+                            STACK_OF(X509) *certificates, hm_signer_identity *who,
+                            hm_error **error) {
     X509 *leaf = sk_X509_value(certificates, 0);
     hm_status status = read_validity(leaf, who, error);
     if (status == HM_OK) {
-        status = choose_time(policy, who, error);
+        status = choose_time(allow, who, error);
     }
     if (status == HM_OK) {
-        status = check_path(policy, certificates, who->judged_at, error);
+        status = check_path(signer, certificates, who->judged_at, error);
     }
     if (status == HM_OK) {
-        status = check_usage(policy, leaf, who, error);
+        status = check_usage(allow, leaf, who, error);
     }
     if (status == HM_OK) {
-        status = hm_identity_check(policy, leaf, error);
+        status = hm_identity_check(signer, leaf, error);
     }
     if (status == HM_OK) {
         status = hm_identity_describe(leaf, who, error);
@@ -311,8 +312,9 @@ static hm_status judge_leaf(const hm_policy *policy, STACK_OF(X509) *certificate
     return status;
 }
 
-hm_status hm_chain_judge(const hm_policy *policy, STACK_OF(X509) *certificates,
-                         hm_signer_identity *who, hm_pubkey **key, hm_error **error) {
+hm_status hm_chain_judge(const hm_trusted_signer *signer, uint64_t allow,
+                         STACK_OF(X509) *certificates, hm_signer_identity *who, hm_pubkey **key,
+                         hm_error **error) {
     HM_CLEANUP(hm_pubkey_free) hm_pubkey *leaf_key = NULL;
     ERR_clear_error();
     hm_status status = check_shape(certificates, error);
@@ -320,7 +322,7 @@ hm_status hm_chain_judge(const hm_policy *policy, STACK_OF(X509) *certificates,
         status = check_key(sk_X509_value(certificates, 0), &leaf_key, error);
     }
     if (status == HM_OK) {
-        status = judge_leaf(policy, certificates, who, error);
+        status = judge_leaf(signer, allow, certificates, who, error);
     }
     if (status == HM_OK) {
         *key = leaf_key;

@@ -157,11 +157,11 @@ static const char *kind_text(hm_identity_kind kind) {
 }
 
 /* Any of the demanded values of a kind will do; `first` is the one to name when none does. */
-static bool satisfied(const hm_policy *policy, const leaf_names *names, hm_identity_kind kind,
-                      const struct hm_identity **first) {
+static bool satisfied(const hm_trusted_signer *signer, const leaf_names *names,
+                      hm_identity_kind kind, const struct hm_identity **first) {
     *first = NULL;
-    for (size_t i = 0; i < policy->identity_count; i++) {
-        const struct hm_identity *wanted = &policy->identities[i];
+    for (size_t i = 0; i < signer->identity_count; i++) {
+        const struct hm_identity *wanted = &signer->identities[i];
         if (wanted->kind != kind) {
             continue;
         }
@@ -173,7 +173,7 @@ static bool satisfied(const hm_policy *policy, const leaf_names *names, hm_ident
     return *first == NULL;
 }
 
-hm_status hm_identity_check(const hm_policy *policy, X509 *leaf, hm_error **error) {
+hm_status hm_identity_check(const hm_trusted_signer *signer, X509 *leaf, hm_error **error) {
     static const hm_identity_kind kinds[] = {HM_IDENTITY_SUBJECT, HM_IDENTITY_SAN,
                                              HM_IDENTITY_FINGERPRINT};
     HM_CLEANUP(leaf_names_free) leaf_names names = {.subject = NULL};
@@ -183,7 +183,7 @@ hm_status hm_identity_check(const hm_policy *policy, X509 *leaf, hm_error **erro
         return status;
     }
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
-        if (!satisfied(policy, &names, kinds[i], &first)) {
+        if (!satisfied(signer, &names, kinds[i], &first)) {
             (void)hm_fail(error, HM_REFUSED, HM_REASON_UNTRUSTED_SIGNER,
                           "the signer's certificate (%s) has not the %s \"%s\" that is demanded",
                           names.subject, kind_text(kinds[i]), first->value);
@@ -269,6 +269,7 @@ static void free_texts(char ***texts, size_t count) {
 }
 
 void hm_signer_identity_free(hm_signer_identity *who) {
+    hm_auto_free_(&who->name);
     hm_auto_free_(&who->algorithm);
     hm_auto_free_(&who->subject);
     hm_auto_free_(&who->issuer);

@@ -6,16 +6,122 @@
 
 #include <openssl/err.h>
 
+/* ---- signers -------------------------------------------------------------------------------- */
+
+hm_status hm_policy_add_signer(hm_policy *policy, const char *name, hm_trusted_signer **signer,
+                               hm_error **error) {
+    hm_auto_free char *copy = name != NULL ? hm_strdup(name) : NULL;
+    if ((name != NULL && copy == NULL) ||
+        !hm_grow(&policy->signers, policy->signer_count, &policy->signer_capacity,
+                 sizeof(hm_trusted_signer))) {
+        return hm_fail_memory(error);
+    }
+    *signer = &policy->signers[policy->signer_count++];
+    **signer = (hm_trusted_signer){.name = copy};
+    copy = NULL;
+    return HM_OK;
+}
+
+static void free_signer(hm_trusted_signer *signer) {
+    for (size_t i = 0; i < signer->key_count; i++) {
+        hm_pubkey_free(&signer->keys[i].key);
+    }
+    for (size_t i = 0; i < signer->identity_count; i++) {
+        hm_auto_free_(&signer->identities[i].value);
+    }
+    hm_auto_free_(&signer->name);
+    hm_auto_free_(&signer->keys);
+    hm_auto_free_(&signer->identities);
+    hm_x509_stack_free(&signer->roots);
+}
+
+static bool has_key(const hm_trusted_signer *signer, const hm_pubkey *key) {
+    for (size_t i = 0; i < signer->key_count; i++) {
+        if (strcmp(signer->keys[i].key->fingerprint, key->fingerprint) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+hm_status hm_trusted_signer_add_key(hm_trusted_signer *signer, hm_pubkey **key,
+                                    const hm_trusted_key *period, hm_error **error) {
+    if (has_key(signer, *key)) {
+        hm_pubkey_free(key);
+        return HM_OK;
+    }
+    if (!hm_grow(&signer->keys, signer->key_count, &signer->key_capacity, sizeof(hm_trusted_key))) {
+        return hm_fail_memory(error);
+    }
+    hm_trusted_key *added = &signer->keys[signer->key_count++];
+    *added = *period;
+    added->key = *key;
+    *key = NULL;
+    return HM_OK;
+}
+
+hm_status hm_trusted_signer_add_root(hm_trusted_signer *signer, const char *path,
+                                     hm_error **error) {
+    hm_auto_x509_stack list = NULL;
+    hm_auto_buf file = {.data = NULL};
+    hm_status status = hm_key_file_read(path, HM_CERTIFICATE_FILE_LIMIT, &file, error);
+    if (status == HM_OK) {
+        status = hm_certificates_parse(hm_buf_view(&file), path, &list, error);
+    }
+    if (status != HM_OK) {
+        return status;
+    }
+    if (signer->roots == NULL) {
+        signer->roots = sk_X509_new_null();
+    }
+    /* All of the file or nothing: room is made before the first one moves. */
+    if (signer->roots == NULL || sk_X509_reserve(signer->roots, sk_X509_num(list)) != 1) {
+        ERR_clear_error();
+        return hm_fail_memory(error);
+    }
+    while (sk_X509_num(list) > 0) {
+        (void)sk_X509_push(signer->roots, sk_X509_shift(list));
+    }
+    return HM_OK;
+}
+
+hm_status hm_policy_revoke(hm_policy *policy, const char *fingerprint, int64_t since,
+                           const char *reason, hm_error **error) {
+    hm_auto_free char *copy = reason != NULL ? hm_strdup(reason) : NULL;
+    hm_revocation made = {.since = since};
+    if (strlen(fingerprint) != sizeof made.fingerprint - 1) {
+        return hm_fail(error, HM_USAGE, HM_REASON_NONE,
+                       "\"%s\" is not the fingerprint of a public key", fingerprint);
+    }
+    if ((reason != NULL && copy == NULL) ||
+        !hm_grow(&policy->revocations, policy->revocation_count, &policy->revocation_capacity,
+                 sizeof(hm_revocation))) {
+        return hm_fail_memory(error);
+    }
+    memcpy(made.fingerprint, fingerprint, sizeof made.fingerprint);
+    made.reason = copy;
+    copy = NULL;
+    policy->revocations[policy->revocation_count++] = made;
+    return HM_OK;
+}
+
+/* ---- policies ------------------------------------------------------------------------------- */
+
 hm_status hm_policy_new(hm_policy **policy, hm_error **error) {
     if (policy == NULL) {
         return hm_fail(error, HM_USAGE, HM_REASON_NONE, "hm_policy_new: an argument is missing");
     }
-    hm_policy *made = hm_alloc(1, sizeof *made);
+    HM_CLEANUP(hm_policy_free) hm_policy *made = hm_alloc(1, sizeof *made);
     if (made == NULL) {
         return hm_fail_memory(error);
     }
-    *policy = made;
-    return HM_OK;
+    hm_trusted_signer *unnamed;
+    hm_status status = hm_policy_add_signer(made, NULL, &unnamed, error);
+    if (status == HM_OK) {
+        *policy = made;
+        made = NULL;
+    }
+    return status;
 }
 
 void hm_policy_free(hm_policy **policy) {
@@ -23,15 +129,14 @@ void hm_policy_free(hm_policy **policy) {
         return;
     }
     hm_policy *ended = *policy;
-    for (size_t i = 0; i < ended->key_count; i++) {
-        hm_pubkey_free(&ended->keys[i]);
+    for (size_t i = 0; i < ended->signer_count; i++) {
+        free_signer(&ended->signers[i]);
     }
-    for (size_t i = 0; i < ended->identity_count; i++) {
-        hm_auto_free_(&ended->identities[i].value);
+    for (size_t i = 0; i < ended->revocation_count; i++) {
+        hm_auto_free_(&ended->revocations[i].reason);
     }
-    hm_auto_free_(&ended->keys);
-    hm_auto_free_(&ended->identities);
-    hm_x509_stack_free(&ended->roots);
+    hm_auto_free_(&ended->signers);
+    hm_auto_free_(&ended->revocations);
     hm_auto_free_(policy);
     *policy = NULL;
 }
@@ -44,57 +149,20 @@ static hm_status check_call(const hm_policy *policy, const void *value, const ch
     return HM_OK;
 }
 
-static bool has_key(const hm_policy *policy, const hm_pubkey *key) {
-    for (size_t i = 0; i < policy->key_count; i++) {
-        if (strcmp(policy->keys[i]->fingerprint, key->fingerprint) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 hm_status hm_policy_add_key(hm_policy *policy, const char *path, hm_error **error) {
+    static const hm_trusted_key always = {.not_before = HM_TIME_ALWAYS, .not_after = HM_TIME_NEVER};
     HM_CLEANUP(hm_pubkey_free) hm_pubkey *key = NULL;
     hm_status status = check_call(policy, path, "hm_policy_add_key", error);
     if (status == HM_OK) {
         status = hm_pubkey_load(path, &key, error);
     }
-    if (status != HM_OK || has_key(policy, key)) {
-        return status;
-    }
-    if (!hm_grow(&policy->keys, policy->key_count, &policy->key_capacity, sizeof(hm_pubkey *))) {
-        return hm_fail_memory(error);
-    }
-    policy->keys[policy->key_count++] = key;
-    key = NULL;
-    return HM_OK;
+    return status == HM_OK ? hm_trusted_signer_add_key(&policy->signers[0], &key, &always, error)
+                           : status;
 }
 
 hm_status hm_policy_add_root(hm_policy *policy, const char *path, hm_error **error) {
-    hm_auto_x509_stack list = NULL;
-    hm_auto_buf file = {.data = NULL};
     hm_status status = check_call(policy, path, "hm_policy_add_root", error);
-    if (status == HM_OK) {
-        status = hm_key_file_read(path, HM_CERTIFICATE_FILE_LIMIT, &file, error);
-    }
-    if (status == HM_OK) {
-        status = hm_certificates_parse(hm_buf_view(&file), path, &list, error);
-    }
-    if (status != HM_OK) {
-        return status;
-    }
-    if (policy->roots == NULL) {
-        policy->roots = sk_X509_new_null();
-    }
-    /* All of the file or nothing: room is made before the first one moves. */
-    if (policy->roots == NULL || sk_X509_reserve(policy->roots, sk_X509_num(list)) != 1) {
-        ERR_clear_error();
-        return hm_fail_memory(error);
-    }
-    while (sk_X509_num(list) > 0) {
-        (void)sk_X509_push(policy->roots, sk_X509_shift(list));
-    }
-    return HM_OK;
+    return status == HM_OK ? hm_trusted_signer_add_root(&policy->signers[0], path, error) : status;
 }
 
 /* ---- identities ----------------------------------------------------------------------------- */
@@ -128,11 +196,11 @@ static hm_status normalise(hm_identity_kind kind, const char *value, char **norm
                    (int)kind);
 }
 
-hm_status hm_policy_require_identity(hm_policy *policy, hm_identity_kind kind, const char *value,
-                                     hm_error **error) {
+hm_status hm_trusted_signer_require_identity(hm_trusted_signer *signer, hm_identity_kind kind,
+                                             const char *value, hm_error **error) {
     hm_auto_free char *normal = NULL;
-    hm_status status = check_call(policy, value, "hm_policy_require_identity", error);
-    if (status == HM_OK && value[0] == '\0') {
+    hm_status status = HM_OK;
+    if (value[0] == '\0') {
         status = hm_fail(error, HM_USAGE, HM_REASON_NONE, "an identity cannot be empty");
     }
     if (status == HM_OK) {
@@ -141,14 +209,22 @@ hm_status hm_policy_require_identity(hm_policy *policy, hm_identity_kind kind, c
     if (status != HM_OK) {
         return status;
     }
-    if (!hm_grow(&policy->identities, policy->identity_count, &policy->identity_capacity,
-                 sizeof *policy->identities)) {
+    if (!hm_grow(&signer->identities, signer->identity_count, &signer->identity_capacity,
+                 sizeof *signer->identities)) {
         return hm_fail_memory(error);
     }
-    policy->identities[policy->identity_count++] =
+    signer->identities[signer->identity_count++] =
         (struct hm_identity){.kind = kind, .value = normal};
     normal = NULL;
     return HM_OK;
+}
+
+hm_status hm_policy_require_identity(hm_policy *policy, hm_identity_kind kind, const char *value,
+                                     hm_error **error) {
+    hm_status status = check_call(policy, value, "hm_policy_require_identity", error);
+    return status == HM_OK
+               ? hm_trusted_signer_require_identity(&policy->signers[0], kind, value, error)
+               : status;
 }
 
 /* ---- conditions ----------------------------------------------------------------------------- */

@@ -13,8 +13,25 @@
 #define HM_ALLOW_ALL_FLAGS                                                                         \
     (HM_ALLOW_EXPIRED_CERTIFICATES | HM_ALLOW_MISSING_EKU | HM_ALLOW_OMS_V0_2_0 | HM_ALLOW_SYMLINKS)
 
-struct hm_policy {
-    hm_pubkey **keys;
+/* A moment that lies before, and one that lies after, every other. */
+#define HM_TIME_ALWAYS INT64_MIN
+#define HM_TIME_NEVER INT64_MAX
+
+/*
+ * A key that is believed, and when. A bare signature carries no time that could be trusted, so the
+ * period is that in which the key's signatures are accepted, whenever they were made.
+ */
+typedef struct hm_trusted_key {
+    hm_pubkey *key;
+    uint64_t version;   /* 0: none */
+    int64_t not_before; /* HM_TIME_ALWAYS: no bound */
+    int64_t not_after;  /* inclusive; HM_TIME_NEVER: no bound */
+} hm_trusted_key;
+
+/* Somebody who may sign: by any of the keys, or by certificate under any of the roots. */
+typedef struct hm_trusted_signer {
+    char *name; /* NULL: whoever the caller named by key or root */
+    hm_trusted_key *keys;
     size_t key_count, key_capacity;
     STACK_OF(X509) *roots; /* NULL: none */
     struct hm_identity {
@@ -22,14 +39,45 @@ struct hm_policy {
         char *value;
     } * identities;
     size_t identity_count, identity_capacity;
+} hm_trusted_signer;
+
+/* A key that nobody believes any more, whoever's it is and whatever else is said of it. */
+typedef struct hm_revocation {
+    char fingerprint[2 * HM_FINGERPRINT_SIZE + 1]; /* of the public key */
+    int64_t since;
+    char *reason; /* may be NULL */
+} hm_revocation;
+
+struct hm_policy {
+    hm_trusted_signer *signers; /* the first is the one without a name */
+    size_t signer_count, signer_capacity;
+    hm_revocation *revocations;
+    size_t revocation_count, revocation_capacity;
     const hm_format *format; /* NULL: any */
     uint64_t allow;
     int64_t time;
     bool time_set;
 };
 
+/* Adds a signer without keys; `*signer` stays good until the next one is added. */
+HM_MUST_USE hm_status hm_policy_add_signer(hm_policy *policy, const char *name,
+                                           hm_trusted_signer **signer, hm_error **error);
+/* Takes `*key` over. A key that the signer has already is freed, and its first period stays. */
+HM_MUST_USE hm_status hm_trusted_signer_add_key(hm_trusted_signer *signer, hm_pubkey **key,
+                                                const hm_trusted_key *period, hm_error **error);
+HM_MUST_USE hm_status hm_trusted_signer_add_root(hm_trusted_signer *signer, const char *path,
+                                                 hm_error **error);
+HM_MUST_USE hm_status hm_trusted_signer_require_identity(hm_trusted_signer *signer,
+                                                         hm_identity_kind kind, const char *value,
+                                                         hm_error **error);
+/* `fingerprint` in lower-case hex. */
+HM_MUST_USE hm_status hm_policy_revoke(hm_policy *policy, const char *fingerprint, int64_t since,
+                                       const char *reason, hm_error **error);
+
 /* Who signed, once that is proven. */
 typedef struct hm_signer_identity {
+    char *name;           /* in the policy; NULL: it has none */
+    uint64_t key_version; /* as the policy has it; 0: none */
     bool by_certificate;
     char *algorithm;                               /* "ec-p256" */
     const char *scheme_text;                       /* "ECDSA P-256 SHA-256" */
@@ -46,10 +94,15 @@ typedef struct hm_signer_identity {
 } hm_signer_identity;
 
 /*
- * ::HM_OK only when every signature in the envelope is good under one key that the policy
- * believes. Fills `who`. `now`: the time at which certificates are judged unless the policy sets
- * another; below 0 it is not known.
+ * ::HM_OK only when every signature in the envelope is good under one key of one signer that the
+ * policy believes. Fills `who`. `allowed`: per signer of the policy whether it counts here; NULL:
+ * all do. `now`: the time at which keys and certificates are judged unless the policy sets another;
+ * below 0 it is not known.
  */
+HM_MUST_USE hm_status hm_trust_judge_among(const hm_policy *policy, const bool *allowed,
+                                           const hm_envelope *envelope, int64_t now,
+                                           hm_signer_identity *who, hm_error **error);
+/* The same among all signers. */
 HM_MUST_USE hm_status hm_trust_judge(const hm_policy *policy, const hm_envelope *envelope,
                                      int64_t now, hm_signer_identity *who, hm_error **error);
 void hm_signer_identity_free(hm_signer_identity *who);

@@ -162,11 +162,11 @@ static inline STACK_OF(X509) *fuzz_roots(void) {
 }
 
 static inline void fuzz_believe(hm_policy *policy, const hm_signer *signer) {
+    static const hm_trusted_key always = {.not_before = HM_TIME_ALWAYS, .not_after = HM_TIME_NEVER};
     hm_auto_error error = NULL;
-    FUZZ_CHECK(
-        hm_grow(&policy->keys, policy->key_count, &policy->key_capacity, sizeof(hm_pubkey *)));
-    FUZZ_CHECK(hm_pubkey_from_evp(signer->public_key->pkey, "key",
-                                  &policy->keys[policy->key_count++], &error) == HM_OK);
+    hm_pubkey *key = NULL;
+    FUZZ_CHECK(hm_pubkey_from_evp(signer->public_key->pkey, "key", &key, &error) == HM_OK);
+    FUZZ_CHECK(hm_trusted_signer_add_key(&policy->signers[0], &key, &always, &error) == HM_OK);
 }
 
 /* Believes the keys and the root of keys.h, allows all there is to allow, in the year 2030. */
@@ -177,7 +177,7 @@ static inline const hm_policy *fuzz_policy(void) {
         FUZZ_CHECK(hm_policy_new(&policy, &error) == HM_OK);
         fuzz_believe(policy, fuzz_ec_signer());
         fuzz_believe(policy, fuzz_rsa_signer());
-        policy->roots = fuzz_roots();
+        policy->signers[0].roots = fuzz_roots();
         policy->allow = HM_ALLOW_ALL_FLAGS & ~HM_ALLOW_EXPIRED_CERTIFICATES;
         FUZZ_CHECK(hm_policy_set_time(policy, 1900000000, &error) == HM_OK);
     }

@@ -38,11 +38,11 @@ static void read_chain(hm_bytes input, STACK_OF(X509) *chain) {
     }
 }
 
-static hm_status judge(const hm_policy *policy, STACK_OF(X509) *chain, hm_signer_identity *who,
-                       char *fingerprint) {
+static hm_status judge(const hm_trusted_signer *signer, STACK_OF(X509) *chain,
+                       hm_signer_identity *who, char *fingerprint) {
     hm_auto_error error = NULL;
     hm_pubkey *key = NULL;
-    hm_status status = hm_chain_judge(policy, chain, who, &key, &error);
+    hm_status status = hm_chain_judge(signer, fuzz_policy()->allow, chain, who, &key, &error);
     fuzz_verdict(status, &error);
     FUZZ_CHECK((status == HM_OK) == (key != NULL));
     if (key != NULL) {
@@ -63,7 +63,7 @@ static void check_identity(const hm_signer_identity *who) {
 static void check_forgery(STACK_OF(X509) *chain) {
     hm_signer_identity who = {0};
     char fingerprint[2 * HM_FINGERPRINT_SIZE + 1];
-    if (judge(fuzz_policy(), chain, &who, fingerprint) == HM_OK) {
+    if (judge(&fuzz_policy()->signers[0], chain, &who, fingerprint) == HM_OK) {
         FUZZ_CHECK(strcmp(fingerprint, fuzz_ec_signer()->public_key->fingerprint) == 0);
         check_identity(&who);
     }
@@ -74,9 +74,8 @@ static void check_forgery(STACK_OF(X509) *chain) {
 static void check_own_roots(STACK_OF(X509) *chain, STACK_OF(X509) *roots) {
     hm_signer_identity who = {0};
     char fingerprint[2 * HM_FINGERPRINT_SIZE + 1];
-    hm_policy policy = *fuzz_policy();
-    policy.roots = roots;
-    if (judge(&policy, chain, &who, fingerprint) == HM_OK) {
+    hm_trusted_signer signer = {.roots = roots};
+    if (judge(&signer, chain, &who, fingerprint) == HM_OK) {
         check_identity(&who);
     }
     hm_signer_identity_free(&who);

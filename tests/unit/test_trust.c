@@ -355,7 +355,7 @@ static void test_policy_identities(void **state) {
     assert_int_equal(hm_policy_require_identity(policy, kind, "", NULL), HM_USAGE);
     assert_int_equal(hm_policy_require_identity(policy, kind, NULL, NULL), HM_USAGE);
     assert_int_equal(hm_policy_require_identity(policy, (hm_identity_kind)9, "x", NULL), HM_USAGE);
-    assert_int_equal(policy->identity_count, 1);
+    assert_int_equal(policy->signers[0].identity_count, 1);
     hm_policy_free(&policy);
 }
 
@@ -367,7 +367,7 @@ static void test_policy_keys(void **state) {
     (void)state;
     add_key(policy, root.key);
     add_key(policy, root.key);
-    assert_int_equal(policy->key_count, 1);
+    assert_int_equal(policy->signers[0].key_count, 1);
     assert_int_equal(hm_policy_add_key(policy, store("x", root.certificate, NULL), &error),
                      HM_USAGE);
     expect_text("holds a certificate where a public key belongs", hm_error_message(error));
@@ -377,8 +377,8 @@ static void test_policy_keys(void **state) {
     expect_text("--key", hm_error_hint(error));
     hm_error_free(&error);
     assert_int_equal(hm_policy_add_key(policy, store_public("x", rsa), NULL), HM_REFUSED);
-    assert_int_equal(policy->key_count, 1);
-    assert_null(policy->roots);
+    assert_int_equal(policy->signers[0].key_count, 1);
+    assert_null(policy->signers[0].roots);
     EVP_PKEY_free(rsa);
     free_party(&root);
     hm_policy_free(&policy);
@@ -606,7 +606,7 @@ static void test_who_by_key(void **state) {
     assert_false(who.by_certificate);
     assert_string_equal(who.algorithm, "ec-p256");
     assert_string_equal(who.scheme_text, "ECDSA P-256 SHA-256");
-    assert_string_equal(who.fingerprint, policy->keys[0]->fingerprint);
+    assert_string_equal(who.fingerprint, policy->signers[0].keys[0].key->fingerprint);
     assert_null(who.subject);
     assert_string_equal(who.certificate_fingerprint, "");
     hm_signer_identity_free(&who);
@@ -959,8 +959,8 @@ static void demand(hm_policy *policy, hm_identity_kind kind, const char *value) 
 }
 
 static void forget_demands(hm_policy *policy) {
-    while (policy->identity_count > 0) {
-        free(policy->identities[--policy->identity_count].value);
+    while (policy->signers[0].identity_count > 0) {
+        free(policy->signers[0].identities[--policy->signers[0].identity_count].value);
     }
 }
 
