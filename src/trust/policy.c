@@ -105,6 +105,21 @@ hm_status hm_policy_revoke(hm_policy *policy, const char *fingerprint, int64_t s
     return HM_OK;
 }
 
+/* ---- demands -------------------------------------------------------------------------------- */
+
+static void free_texts(char ***list, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        hm_auto_free_(&(*list)[i]);
+    }
+    hm_auto_free_(list);
+}
+
+void hm_provenance_demand_free(hm_provenance_demand *demand) {
+    free_texts(&demand->datasets, demand->dataset_count);
+    free_texts(&demand->builders, demand->builder_count);
+    *demand = (hm_provenance_demand){.required = false};
+}
+
 /* ---- policies ------------------------------------------------------------------------------- */
 
 hm_status hm_policy_new(hm_policy **policy, hm_error **error) {

@@ -48,6 +48,16 @@ typedef struct hm_revocation {
     char *reason; /* may be NULL */
 } hm_revocation;
 
+/* What is demanded of the provenance statement beside a signature. */
+typedef struct hm_provenance_demand {
+    bool required;
+    char **datasets; /* "sha256:<hex>": each must be among the resolved dependencies */
+    size_t dataset_count, dataset_capacity;
+    char **builders; /* builder ids: any of them will do */
+    size_t builder_count, builder_capacity;
+} hm_provenance_demand;
+void hm_provenance_demand_free(hm_provenance_demand *demand);
+
 struct hm_policy {
     hm_trusted_signer *signers; /* the first is the one without a name */
     size_t signer_count, signer_capacity;
