@@ -78,6 +78,7 @@ typedef struct hm_work {
     hm_file *file;
     hm_range *range;
     int fd;
+    size_t ahead; /* bytes that the system is asked to fetch before they are read */
 } hm_work;
 
 /* What a thread has in work when it asks for more. */

@@ -9,7 +9,11 @@
 #define PROGRESS_INTERVAL INT64_C(50000000) /* nanoseconds */
 #define RANGE_COST (16 * 1024)              /* of opening and closing, in bytes hashed meanwhile */
 
-enum { SMALL_FILE_BITS = 20 }; /* files under 1 MiB stay in the order they came in */
+enum {
+    SMALL_FILE_BITS = 20, /* files under 1 MiB stay in the order they came in */
+    AHEAD_LANE = 1024 * 1024,
+    AHEAD_ALONE = 8 * AHEAD_LANE,
+};
 
 static int64_t now(void) {
     struct timespec time = {0};
@@ -163,6 +167,7 @@ hm_take hm_schedule_take(hm_schedule *schedule, const hm_load *load, hm_work *wo
     if (taken && take == HM_TAKE_ALONE) {
         schedule->streams_announced++;
     }
+    work->ahead = take == HM_TAKE_ALONE ? AHEAD_ALONE : AHEAD_LANE;
     (void)pthread_mutex_unlock(&schedule->lock);
     return taken || take == HM_TAKE_LATER ? take : HM_TAKE_NOTHING;
 }
