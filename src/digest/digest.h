@@ -54,6 +54,12 @@ typedef struct hm_range {
     uint64_t length;
     hm_sink sink;
     const uint8_t *expected; /* the job ends at a digest other than this; NULL: it may be any */
+    /*
+     * The digests of every `part_size` bytes too, from the same bytes; out, hm_hash_size() apart.
+     * The last part may be shorter. NULL: they are not wanted.
+     */
+    uint8_t *parts;
+    uint64_t part_size;
     uint8_t digest[HM_DIGEST_MAX]; /* out */
     hm_range_state state;          /* out */
 } hm_range;
