@@ -170,8 +170,8 @@ typedef struct hm_new_file {
 enum { HM_NEW_FILES_MAX = 2 };
 /*
  * The same for several files, with different names: none gets its name before all are complete and
- * on the disk. A failure leaves everything as it was, but for what was replaced already when the
- * last step of a later file, a rename, failed.
+ * on the disk. A failure leaves everything as it was; only on a file system that cannot exchange
+ * two names, what was replaced already stays so when the rename of a later file fails.
  */
 HM_MUST_USE hm_status hm_write_files(const hm_new_file *files, size_t count, mode_t mode,
                                      hm_error **error);

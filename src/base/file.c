@@ -154,11 +154,12 @@ hm_status hm_read_file(const char *path, size_t limit, hm_buf *buf, hm_error **e
 /* A file on its way to its name. */
 typedef struct placement {
     int dir;
-    char *name;  /* the file's */
-    char *aside; /* the name it has before it gets its own, when it needs one */
-    int fd;      /* the file, complete, while it has no name */
-    bool stands_aside;
+    char *name;        /* the file's */
+    char *aside;       /* the name it has before it gets its own, when it needs one */
+    int fd;            /* the file, complete, while it has no name */
+    bool stands_aside; /* the file, or the old one whose place it took */
     bool named;
+    bool exchanged;
 } placement;
 
 static void placement_free(placement *place) {
@@ -294,8 +295,13 @@ static bool stage(placement *place, const hm_new_file *file, mode_t mode) {
     return place->stands_aside || (errno == ENOENT && stage_aside(place, file->content, mode));
 }
 
-/* Gives a complete file its name. */
-static bool commit(placement *place, const hm_new_file *file, mode_t mode) {
+/* The file aside and the one that has the name change places. Not every file system can. */
+static bool exchange(const placement *place) {
+    return renameat2(place->dir, place->aside, place->dir, place->name, RENAME_EXCHANGE) == 0;
+}
+
+/* Gives a complete file its name. `keep`: the old one stays aside if it can. */
+static bool commit(placement *place, const hm_new_file *file, mode_t mode, bool keep) {
     if (!place->stands_aside && link_unnamed(place->fd, place->dir, place->name) == 0) {
         place->named = true;
         return true;
@@ -304,19 +310,24 @@ static bool commit(placement *place, const hm_new_file *file, mode_t mode) {
         (errno != ENOENT || !stage_aside(place, file->content, mode))) { /* no /proc */
         return false;
     }
-    if (file->rule == HM_WRITE_REPLACE) {
-        place->named = renameat(place->dir, place->aside, place->dir, place->name) == 0;
-        place->stands_aside = !place->named;
-    } else {
+    if (file->rule == HM_WRITE_NEW) {
         place->named = linkat(place->dir, place->aside, place->dir, place->name, 0) == 0;
+        return place->named;
     }
+    place->exchanged = keep && exchange(place);
+    place->named =
+        place->exchanged || renameat(place->dir, place->aside, place->dir, place->name) == 0;
+    place->stands_aside = !place->named || place->exchanged;
     return place->named;
 }
 
-/* Takes away the names aside, and of a failure the new names that nothing had before. */
+/* Takes away the names aside, and of a failure what got its name. */
 static void tidy(placement *places, const hm_new_file *files, size_t count, bool written) {
     int saved = errno;
     for (size_t i = 0; i < count; i++) {
+        if (!written && places[i].exchanged) {
+            (void)exchange(&places[i]);
+        }
         if (places[i].stands_aside) {
             (void)unlinkat(places[i].dir, places[i].aside, 0);
         }
@@ -341,7 +352,8 @@ static bool write_placed(placement *places, const hm_new_file *files, size_t cou
     static const hm_write_rule order[] = {HM_WRITE_NEW, HM_WRITE_REPLACE};
     for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
         for (*at = 0; *at < count; ++*at) {
-            if (files[*at].rule == order[i] && !commit(&places[*at], &files[*at], mode)) {
+            if (files[*at].rule == order[i] &&
+                !commit(&places[*at], &files[*at], mode, count > 1)) {
                 return false;
             }
         }
