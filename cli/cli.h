@@ -86,8 +86,7 @@ typedef struct cli_layout {
     CLI_OPTION(type, layout.files, CLI_FLAG, "files", NULL,                                        \
                "One digest per file. This is the default."),                                       \
         CLI_OPTION(type, layout.shards, CLI_FLAG, "shards", NULL,                                  \
-                   "One digest per shard of 1,000,000,000 bytes, so that many threads read one "   \
-                   "file." only),                                                                  \
+                   "One digest per shard of 64 MiB, so that many threads read one file." only),    \
         CLI_OPTION(type, layout.shard_size, CLI_SIZE, "shard-size", "BYTES",                       \
                    "Shards of another size; K, M and G stand for powers of 1024." only)
 
@@ -106,7 +105,10 @@ typedef struct cli_work {
         CLI_OPTION(type, work.no_progress, CLI_FLAG, "no-progress", NULL,                          \
                    "Show no progress, not even on a terminal.")
 
-/* HM_OK, or HM_USAGE after saying what does not fit. `layout` may be NULL. */
+/*
+ * HM_OK, or HM_USAGE after saying what does not fit. `layout` may be NULL; files and shards at once
+ * are each command's own affair.
+ */
 int cli_check(const cli_command *command, const cli_layout *layout, const cli_work *work);
 /* What the public header wants: 0 for whole files. */
 uint64_t cli_shard_size(const cli_layout *layout);

@@ -57,6 +57,9 @@ static int act(const cli_command *command, void *arguments_given, const cli_text
     if (operands->count != 1) {
         return cli_usage(command, "name one model: a file or a directory");
     }
+    if (given->layout.files && cli_shard_size(&given->layout) != 0) {
+        return cli_usage(command, "only one of --files, --shards and --shard-size can be given");
+    }
     int code = cli_check(command, &given->layout, &given->work);
     return code == HM_OK ? digest(given, operands->list[0]) : code;
 }

@@ -12,6 +12,7 @@ typedef struct arguments {
     cli_texts chain;
     const char *format;
     const char *signature;
+    const char *shards_signature;
     const char *hash;
     cli_layout layout;
     cli_texts ignore;
@@ -44,6 +45,10 @@ static const cli_option options[] = {
     CLI_OPTION(arguments, hash, CLI_TEXT, "hash", "HASH",
                "sha256 (the default), blake2b or blake3. oms only."),
     CLI_LAYOUT_OPTIONS(arguments, " oms only."),
+    CLI_OPTION(arguments, shards_signature, CLI_TEXT, "shards-signature", "FILE",
+               "With both --files and --shards or --shard-size: where to write the signature of "
+               "the shards. Default: MODEL/model.shards.sig for a directory, MODEL.shards.sig for "
+               "a file."),
     CLI_OPTION(arguments, ignore, CLI_TEXTS, "ignore", "PATH",
                "Leave out a file or directory, named relative to the model. May be given again. "
                "oms only."),
@@ -93,10 +98,15 @@ static hm_status open_signer(arguments *given, hm_signer **signer, hm_error **er
     return status;
 }
 
+static bool wants_both(const arguments *given) {
+    return given->layout.files && cli_shard_size(&given->layout) != 0;
+}
+
 static void fill(const arguments *given, cli_progress *progress, hm_sign_options *how) {
     how->flags = (given->include_git ? HM_SIGN_INCLUDE_GIT : 0) |
                  (given->follow_symlinks ? HM_SIGN_FOLLOW_SYMLINKS : 0) |
-                 (given->name_dot ? HM_SIGN_NAME_DOT : 0);
+                 (given->name_dot ? HM_SIGN_NAME_DOT : 0) |
+                 (wants_both(given) ? HM_SIGN_FILES_AND_SHARDS : 0);
     how->signature = given->signature;
     how->format = given->format;
     how->hash = given->hash;
@@ -109,6 +119,7 @@ static void fill(const arguments *given, cli_progress *progress, hm_sign_options
     how->jobs = (unsigned)given->work.jobs.value;
     how->progress = cli_progress_show;
     how->progress_context = progress;
+    how->shards_signature = given->shards_signature;
 }
 
 static hm_status open_models(const cli_texts *paths, hm_model **models, hm_error **error) {
@@ -162,8 +173,10 @@ const cli_command cli_sign = {
     .name = "sign",
     .summary = "Sign models, so that any later change can be seen.",
     .operands = "MODEL...",
-    .details = "MODEL is a file or a directory. Several files make one bundle manifest "
-               "(manifest-json).\n",
+    .details =
+        "MODEL is a file or a directory. Several files make one bundle manifest (manifest-json).\n"
+        "--files together with --shards or --shard-size reads the model once and writes two\n"
+        "signatures, one of whole files and one of shards; 'hallmark verify' prefers the latter.\n",
     .options = options,
     .arguments_size = sizeof(arguments),
     .act = act,

@@ -242,8 +242,8 @@ int cli_run(const cli_command *command, int argc, char **argv) {
 
 int cli_check(const cli_command *command, const cli_layout *layout, const cli_work *work) {
     enum { JOBS_MAX = 4096 };
-    if (layout != NULL && layout->files + layout->shards + layout->shard_size.given > 1) {
-        return cli_usage(command, "only one of --files, --shards and --shard-size can be given");
+    if (layout != NULL && layout->shards && layout->shard_size.given) {
+        return cli_usage(command, "only one of --shards and --shard-size can be given");
     }
     if (layout != NULL && layout->shard_size.given && layout->shard_size.value == 0) {
         return cli_usage(command, "--shard-size must be at least 1");

@@ -270,6 +270,14 @@ HM_API const char *hm_report_root_digest(const hm_report *report);
 HM_API const char *hm_report_signer_algorithm(const hm_report *report);
 /** The path of the signature file that was read or written, or "". */
 HM_API const char *hm_report_signature_path(const hm_report *report);
+/** The path of the second signature, of the shards, when a signing wrote two; else "". */
+HM_API const char *hm_report_shards_signature_path(const hm_report *report);
+/**
+ * How many times as fast this model would be verified here, with as many threads, by shards of
+ * ::HM_SHARD_SIZE_DEFAULT in place of whole files: an estimate from the sizes of its files. 0 when
+ * they would do little for it: less than 2 times, a model under 1 GiB, or shards already.
+ */
+HM_API double hm_report_shards_speedup(const hm_report *report);
 
 /**
  * A report of a call that failed before it could make one, so that a program reads every outcome
@@ -301,8 +309,12 @@ HM_API void hm_model_close(hm_model **model);
  */
 typedef bool (*hm_progress_fn)(void *context, uint64_t bytes_done, uint64_t bytes_total);
 
-/** The shard size that the specification recommends (OMS 6.3.2), in bytes. */
-#define HM_SHARD_SIZE_DEFAULT UINT64_C(1000000000)
+/**
+ * A good shard size, in bytes: enough shards of one large file to keep all lanes of several cores
+ * busy, few enough for small signatures. The specification (OMS 6.3.2) recommends 1,000,000,000,
+ * but any size is good: the signature says it.
+ */
+#define HM_SHARD_SIZE_DEFAULT (UINT64_C(64) << 20)
 
 typedef struct hm_sign_options {
     size_t size;
@@ -320,6 +332,9 @@ typedef struct hm_sign_options {
     unsigned jobs;             /**< Threads; 0: as many as the process may use. */
     hm_progress_fn progress;   /**< May be NULL. */
     void *progress_context;
+    const char *shards_signature; /**< With ::HM_SIGN_FILES_AND_SHARDS: where to write that of the
+                                       shards. NULL: `model.shards.sig` in a directory,
+                                       `NAME.shards.sig` beside a file. */
 } hm_sign_options;
 #define HM_SIGN_OPTIONS_INIT                                                                       \
     { .size = sizeof(hm_sign_options) }
@@ -327,9 +342,15 @@ typedef struct hm_sign_options {
 #define HM_SIGN_FOLLOW_SYMLINKS (UINT64_C(1) << 2) /**< Sign what links inside the model lead to. */
 /** `oms`, single file: sign the name "." as model_signing does, not the file's. */
 #define HM_SIGN_NAME_DOT (UINT64_C(1) << 3)
+/**
+ * `oms`: write two signatures, of whole files and of shards of `shard_size` bytes (not 0), after
+ * reading the model once. Each leaves the other's file out.
+ */
+#define HM_SIGN_FILES_AND_SHARDS (UINT64_C(1) << 4)
 
 /**
- * Signs models and writes one signature file, whole or not at all.
+ * Signs models and writes one signature file, or two, whole or not at all. A signature of shards in
+ * its default place that would outlive the new signature is refused.
  * @param models  One model; several only for `manifest-json`, which then writes a bundle manifest
  *                (and needs `signature`).
  * @param report  What was signed, or why not; may be NULL.
@@ -344,7 +365,8 @@ HM_API HM_MUST_USE hm_status hm_sign(hm_model *const *models, size_t model_count
 typedef struct hm_verify_options {
     size_t size;
     uint64_t flags;            /**< HM_VERIFY_... */
-    const char *signature;     /**< NULL: looked for in the formats' default places. */
+    const char *signature;     /**< NULL: looked for in the default places; of two signatures by
+                                    one signing, that of the shards is used. */
     const char *const *ignore; /**< Paths, relative to the model, not to be looked at. */
     size_t ignore_count;
     const char *expected_name; /**< The file name that the signature must carry (single files);
@@ -357,7 +379,10 @@ typedef struct hm_verify_options {
     { .size = sizeof(hm_verify_options) }
 #define HM_VERIFY_IGNORE_UNSIGNED (UINT64_C(1) << 1) /**< Unsigned files are listed, not refused. */
 #define HM_VERIFY_FAIL_FAST (UINT64_C(1) << 2)       /**< Stop at the first difference. */
-/** Ignore nothing but the format's own defaults and the signature file. */
+/**
+ * Ignore nothing but the format's own defaults, the signature file, and `model.sig` and
+ * `model.shards.sig` where the signature says that they were left out.
+ */
 #define HM_VERIFY_STRICT_PATHS (UINT64_C(1) << 3)
 /** Ignore .git and its like only where the signature says so. */
 #define HM_VERIFY_INCLUDE_GIT (UINT64_C(1) << 4)

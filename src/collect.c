@@ -8,6 +8,7 @@ void hm_collection_free(hm_collection *collection) {
     hm_ignore_free(&collection->ignore);
     hm_tree_free(&collection->tree);
     hm_manifest_free(&collection->manifest);
+    hm_manifest_free(&collection->shards);
 }
 
 hm_status hm_collect_method(const char *hash, uint64_t shard_size, hm_measure_options *measure,
@@ -72,6 +73,9 @@ static hm_status gather_ignore(const hm_model *model, const hm_collect_options *
     hm_status status = options->include_git ? HM_OK : hm_ignore_add_git(ignore, error);
     if (status == HM_OK) {
         status = ignore_signature(model, options->signature, ignore, error);
+    }
+    if (status == HM_OK) {
+        status = ignore_signature(model, options->shards_signature, ignore, error);
     }
     if (status == HM_OK) {
         status = hm_collect_ignore(options->ignore, options->ignore_count, ignore, error);
@@ -155,10 +159,16 @@ hm_status hm_collect(const hm_model *model, const hm_collect_options *options,
     }
     hm_measure_options measure = options->measure;
     measure.stop_on_change = true;
+    measure.shards = options->shards_signature != NULL ? &collection->shards : NULL;
     status = hm_manifest_measure(&collection->tree, NULL, &measure, &collection->manifest, states,
                                  error);
     if (status == HM_OK) {
         status = refuse_changed(&collection->tree, states, error);
     }
-    return status == HM_OK ? check_covered(model, &collection->manifest, error) : status;
+    if (status == HM_OK) {
+        status = check_covered(model, &collection->manifest, error);
+    }
+    return status == HM_OK && measure.shards != NULL
+               ? check_covered(model, &collection->shards, error)
+               : status;
 }

@@ -11,13 +11,15 @@ typedef struct hm_collect_options {
     bool follow;
     const char *const *ignore; /* the caller's paths */
     size_t ignore_count;
-    const char *signature; /* left out when it lies inside the model; NULL: none */
+    const char *signature;        /* left out when it lies inside the model; NULL: none */
+    const char *shards_signature; /* likewise; not NULL: both manifests are wanted */
 } hm_collect_options;
 
 typedef struct hm_collection {
     hm_ignore ignore;
     hm_tree tree;
     hm_manifest manifest;
+    hm_manifest shards; /* a second one, of the same bytes */
 } hm_collection;
 
 /*

@@ -41,12 +41,14 @@ struct hm_report {
     char *hint;
     char *model_path;
     char *signature_path;
+    char *shards_path;       /* of the second signature, when a signing wrote two */
     const hm_format *format; /* NULL: not known */
     int64_t time;
     /* What was verified, signed or digested; of an inspection, what the file says. */
     hm_manifest manifest;
     size_t file_count;
     uint64_t byte_count;
+    unsigned jobs;         /* as the caller asked for them */
     char root_digest[65];  /* in hex; "" when not computed */
     char model_digest[65]; /* likewise */
     hm_signer_identity signer;

@@ -175,6 +175,7 @@ static void signature(hm_json_writer *w, const hm_report *report) {
     hm_json_name(w, "signature");
     hm_json_begin_object(w);
     member_text(w, "path", report->signature_path);
+    member_text(w, "shards_path", report->shards_path);
     member_text(w, "format", report->format != NULL ? report->format->name : NULL);
     hm_json_end_object(w);
 }

@@ -249,6 +249,7 @@ hm_status hm_report_text(const hm_report *report, uint64_t flags, char **text, h
     findings(&p, report);
     if (report->model_path != NULL) {
         line(&p, "signature", report->signature_path);
+        line(&p, "and of shards", report->shards_path);
     }
     line(&p, "format", report->format != NULL ? report->format->title : NULL);
     signer(&p, report);

@@ -9,7 +9,17 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define SIGN_FLAGS (HM_SIGN_INCLUDE_GIT | HM_SIGN_FOLLOW_SYMLINKS | HM_SIGN_NAME_DOT)
+#define SIGN_FLAGS                                                                                 \
+    (HM_SIGN_INCLUDE_GIT | HM_SIGN_FOLLOW_SYMLINKS | HM_SIGN_NAME_DOT | HM_SIGN_FILES_AND_SHARDS)
+
+/* A signature file to be written. */
+typedef struct target {
+    char *path;
+    hm_write_rule rule;
+    hm_buf file;
+} target;
+
+enum { SIGNATURE, SHARDS_SIGNATURE, TARGETS };
 
 /* One signing in progress. */
 typedef struct signing_job {
@@ -19,8 +29,8 @@ typedef struct signing_job {
     const hm_sign_options *options;
     const hm_format *format;
     hm_measure_options measure;
-    char *signature; /* where it will be written */
-    hm_write_rule write_rule;
+    target targets[TARGETS];
+    size_t target_count;
     hm_buf metadata; /* as read from a file */
     hm_collection *collections;
     hm_signing *signings;
@@ -33,7 +43,10 @@ static void job_free(signing_job *job) {
     }
     free(job->collections);
     free(job->signings);
-    free(job->signature);
+    for (size_t i = 0; i < TARGETS; i++) {
+        free(job->targets[i].path);
+        hm_buf_free(&job->targets[i].file);
+    }
     hm_buf_free(&job->metadata);
     hm_report_free(&job->report);
 }
@@ -66,6 +79,24 @@ static hm_status check_features(const signing_job *job, hm_error **error) {
     return HM_OK;
 }
 
+/* `oms` only: other formats have no shards. */
+static hm_status check_both(signing_job *job, hm_error **error) {
+    const hm_sign_options *options = job->options;
+    bool both = (options->flags & HM_SIGN_FILES_AND_SHARDS) != 0;
+    if (both && options->shard_size == 0) {
+        return hm_fail(error, HM_USAGE, HM_REASON_NONE,
+                       "signatures of files and of shards need the size of a shard");
+    }
+    if (!both && options->shards_signature != NULL) {
+        return hm_fail(error, HM_USAGE, HM_REASON_NONE,
+                       "a place for the signature of the shards goes with signing both the files "
+                       "and their shards");
+    }
+    job->target_count = both ? TARGETS : 1;
+    job->measure.method = both ? HM_METHOD_FILES : job->measure.method;
+    return HM_OK;
+}
+
 static hm_status check_models(const signing_job *job, hm_error **error) {
     if (job->count > 1 && !job->format->several) {
         hm_status status = hm_fail(error, HM_USAGE, HM_REASON_NONE,
@@ -90,14 +121,51 @@ static hm_status check_models(const signing_job *job, hm_error **error) {
     return HM_OK;
 }
 
-static hm_status place_signature(signing_job *job, hm_error **error) {
+/*
+ * A signature of shards that an earlier signing left in its default place would be found before the
+ * new signature, and speak of the model as it was.
+ */
+static hm_status refuse_stale(const signing_job *job, hm_error **error) {
     const hm_model *model = job->models[0];
-    if (job->options->signature == NULL) {
-        return hm_format_default_path(job->format, model->path, !model->is_file, &job->signature,
-                                      error);
+    hm_auto_free char *path = NULL;
+    struct stat st;
+    hm_status status = hm_format_shards_path(model->path, !model->is_file, &path, error);
+    if (status != HM_OK || lstat(path, &st) != 0) {
+        return status;
     }
-    job->signature = hm_strdup(job->options->signature);
-    return job->signature != NULL ? HM_OK : hm_fail_memory(error);
+    status = hm_fail(error, HM_USAGE, HM_REASON_NONE,
+                     "%s is there, and verification would take it for the signature", path);
+    hm_error_add_hint(error, "remove it, or write both anew with --files --shards");
+    return status;
+}
+
+static hm_status place_shards_signature(signing_job *job, hm_error **error) {
+    const hm_model *model = job->models[0];
+    char **path = &job->targets[SHARDS_SIGNATURE].path;
+    if (job->options->shards_signature == NULL) {
+        return hm_format_shards_path(model->path, !model->is_file, path, error);
+    }
+    *path = hm_strdup(job->options->shards_signature);
+    return *path != NULL ? HM_OK : hm_fail_memory(error);
+}
+
+static hm_status place_signatures(signing_job *job, hm_error **error) {
+    const hm_model *model = job->models[0];
+    hm_auto_free char *usual = NULL;
+    hm_status status =
+        hm_format_default_path(job->format, model->path, !model->is_file, &usual, error);
+    if (status != HM_OK) {
+        return status;
+    }
+    const char *path = job->options->signature != NULL ? job->options->signature : usual;
+    job->targets[SIGNATURE].path = hm_strdup(path);
+    if (job->targets[SIGNATURE].path == NULL) {
+        return hm_fail_memory(error);
+    }
+    if (job->target_count > 1) {
+        return place_shards_signature(job, error);
+    }
+    return hm_same_place(path, usual) ? refuse_stale(job, error) : HM_OK;
 }
 
 /* Any file will do, a pipe from another program included. */
@@ -128,24 +196,27 @@ static hm_status prepare(signing_job *job, hm_error **error) {
         status = check_features(job, error);
     }
     if (status == HM_OK) {
+        status = check_both(job, error);
+    }
+    if (status == HM_OK) {
         status = check_models(job, error);
     }
-    return status == HM_OK ? place_signature(job, error) : status;
+    return status == HM_OK ? place_signatures(job, error) : status;
 }
 
 /* ---- what must not be written over --------------------------------------------------------- */
 
-static hm_status refuse_target(const signing_job *job, const char *what, hm_error **error) {
+static hm_status refuse_target(const target *t, const char *what, hm_error **error) {
     hm_status status = hm_fail(error, HM_USAGE, HM_REASON_NONE, "%s is %s, and is not written over",
-                               job->signature, what);
-    hm_error_add_hint(error, "choose another place with --signature, or move it away first");
+                               t->path, what);
+    hm_error_add_hint(error, "choose another place for the signature, or move it away first");
     return status;
 }
 
-static bool is_model(const signing_job *job, const struct stat *target) {
+static bool is_model(const signing_job *job, const struct stat *st) {
     for (size_t i = 0; i < job->count; i++) {
         const hm_model *model = job->models[i];
-        if (model->is_file && target->st_dev == model->device && target->st_ino == model->inode) {
+        if (model->is_file && st->st_dev == model->device && st->st_ino == model->inode) {
             return true;
         }
     }
@@ -153,20 +224,20 @@ static bool is_model(const signing_job *job, const struct stat *target) {
 }
 
 /* Whether the file is a signature of the kind that is about to be written, and of these models. */
-static hm_status check_old_signature(const signing_job *job, hm_error **error) {
+static hm_status check_old_signature(const signing_job *job, const target *t, hm_error **error) {
     hm_auto_buf old = {0};
     HM_CLEANUP(hm_envelope_free) hm_envelope envelope = {0};
     hm_auto_error cause = NULL;
-    hm_status status = hm_read_file(job->signature, HM_SIGNATURE_FILE_LIMIT, &old, &cause);
+    hm_status status = hm_read_file(t->path, HM_SIGNATURE_FILE_LIMIT, &old, &cause);
     if (status == HM_OK) {
-        status = hm_envelope_parse(hm_buf_view(&old), job->signature, &envelope, &cause);
+        status = hm_envelope_parse(hm_buf_view(&old), t->path, &envelope, &cause);
     }
     if (status == HM_UNDECIDED) {
         return hm_error_move(error, &cause);
     }
     if (status != HM_OK || envelope.format != job->format ||
         envelope.material == HM_MATERIAL_SIGSTORE) {
-        return refuse_target(job, "not a signature file of this format", error);
+        return refuse_target(t, "not a signature file of this format", error);
     }
     return job->format->may_replace != NULL
                ? job->format->may_replace(hm_json_root(envelope.doc), job->signings, job->count,
@@ -178,20 +249,31 @@ static hm_status check_old_signature(const signing_job *job, hm_error **error) {
  * What stands where the signature goes may only be an older signature: a path mistaken by one
  * letter must not cost a model.
  */
-static hm_status check_target(signing_job *job, hm_error **error) {
-    struct stat target;
-    if (lstat(job->signature, &target) != 0) {
-        job->write_rule = HM_WRITE_NEW;
-        return errno == ENOENT ? HM_OK
-                               : hm_fail_errno(error, errno, "cannot look at %s", job->signature);
+static hm_status check_target(const signing_job *job, target *t, hm_error **error) {
+    struct stat st;
+    if (lstat(t->path, &st) != 0) {
+        t->rule = HM_WRITE_NEW;
+        return errno == ENOENT ? HM_OK : hm_fail_errno(error, errno, "cannot look at %s", t->path);
     }
-    job->write_rule = HM_WRITE_REPLACE;
-    if (!S_ISREG(target.st_mode)) {
-        return refuse_target(job, S_ISDIR(target.st_mode) ? "a directory" : "not a regular file",
-                             error);
+    t->rule = HM_WRITE_REPLACE;
+    if (!S_ISREG(st.st_mode)) {
+        return refuse_target(t, S_ISDIR(st.st_mode) ? "a directory" : "not a regular file", error);
     }
-    return is_model(job, &target) ? refuse_target(job, "the model itself", error)
-                                  : check_old_signature(job, error);
+    return is_model(job, &st) ? refuse_target(t, "the model itself", error)
+                              : check_old_signature(job, t, error);
+}
+
+static hm_status check_targets(signing_job *job, hm_error **error) {
+    hm_status status = HM_OK;
+    for (size_t i = 0; i < job->target_count && status == HM_OK; i++) {
+        status = check_target(job, &job->targets[i], error);
+    }
+    if (status == HM_OK && job->target_count > 1 &&
+        hm_same_place(job->targets[SIGNATURE].path, job->targets[SHARDS_SIGNATURE].path)) {
+        status = hm_fail(error, HM_USAGE, HM_REASON_NONE, "both signatures would be written to %s",
+                         job->targets[SIGNATURE].path);
+    }
+    return status;
 }
 
 /* ---- what is to be signed -------------------------------------------------------------------- */
@@ -228,7 +310,7 @@ static hm_status describe_all(signing_job *job, hm_error **error) {
         describe(job, i);
         status = job->format->check(&job->signings[i], job->signer, error);
     }
-    return status == HM_OK ? check_target(job, error) : status;
+    return status == HM_OK ? check_targets(job, error) : status;
 }
 
 static hm_status collect_all(signing_job *job, hm_error **error) {
@@ -239,7 +321,8 @@ static hm_status collect_all(signing_job *job, hm_error **error) {
         .follow = (options->flags & HM_SIGN_FOLLOW_SYMLINKS) != 0,
         .ignore = options->ignore,
         .ignore_count = options->ignore_count,
-        .signature = job->signature,
+        .signature = job->targets[SIGNATURE].path,
+        .shards_signature = job->targets[SHARDS_SIGNATURE].path,
     };
     collect.measure.jobs = options->jobs;
     collect.measure.progress = options->progress;
@@ -253,23 +336,41 @@ static hm_status collect_all(signing_job *job, hm_error **error) {
 
 /* ---- the file -------------------------------------------------------------------------------- */
 
-static hm_status write_signature(signing_job *job, hm_error **error) {
-    hm_auto_buf file = {0};
+static hm_status build_signature(signing_job *job, const hm_signing *signings, hm_buf *file,
+                                 hm_error **error) {
     hm_status status =
-        job->format->write(job->signings, job->count, job->count > 1, job->signer, &file, error);
-    if (status == HM_OK && file.length > HM_SIGNATURE_FILE_LIMIT) {
+        job->format->write(signings, job->count, job->count > 1, job->signer, file, error);
+    if (status == HM_OK && file->length > HM_SIGNATURE_FILE_LIMIT) {
         status =
             hm_fail(error, HM_USAGE, HM_REASON_NONE,
-                    "the signature would have %zu bytes, more than verifiers read", file.length);
+                    "the signature would have %zu bytes, more than verifiers read", file->length);
         hm_error_add_hint(error, "use larger shards, or sign parts of the model by themselves");
     }
+    return status;
+}
+
+static hm_status build_signatures(signing_job *job, hm_error **error) {
+    hm_status status = build_signature(job, job->signings, &job->targets[SIGNATURE].file, error);
+    if (status == HM_OK && job->target_count > 1) {
+        hm_signing of_shards = job->signings[0];
+        of_shards.manifest = &job->collections[0].shards;
+        status = build_signature(job, &of_shards, &job->targets[SHARDS_SIGNATURE].file, error);
+    }
+    return status;
+}
+
+static hm_status write_signatures(signing_job *job, hm_error **error) {
+    hm_new_file files[TARGETS];
+    hm_status status = build_signatures(job, error);
     /* Once more, since hashing a model leaves time for somebody else to put a file there. */
     if (status == HM_OK) {
-        status = check_target(job, error);
+        status = check_targets(job, error);
     }
-    return status == HM_OK
-               ? hm_write_file(job->signature, hm_buf_view(&file), 0666, job->write_rule, error)
-               : status;
+    for (size_t i = 0; i < job->target_count; i++) {
+        const target *t = &job->targets[i];
+        files[i] = (hm_new_file){t->path, hm_buf_view(&t->file), t->rule};
+    }
+    return status == HM_OK ? hm_write_files(files, job->target_count, 0666, error) : status;
 }
 
 static hm_status fill_signer(signing_job *job, hm_error **error) {
@@ -309,25 +410,38 @@ static hm_status fill_report(signing_job *job, hm_error **error) {
                            : status;
 }
 
+static hm_status name_targets(signing_job *job, hm_error **error) {
+    hm_report *report = job->report;
+    report->format = job->format;
+    report->jobs = job->options->jobs;
+    report->signature_path = hm_strdup(job->targets[SIGNATURE].path);
+    if (job->target_count > 1) {
+        report->shards_path = hm_strdup(job->targets[SHARDS_SIGNATURE].path);
+    }
+    bool failed =
+        report->signature_path == NULL || (job->target_count > 1 && report->shards_path == NULL);
+    return failed ? hm_fail_memory(error) : HM_OK;
+}
+
 static hm_status run(signing_job *job, hm_error **error) {
     hm_status status = prepare(job, error);
     if (status == HM_OK) {
         status = read_metadata(job, error);
     }
     if (status == HM_OK) {
-        job->report->format = job->format;
-        job->report->signature_path = hm_strdup(job->signature);
-        status = job->report->signature_path != NULL ? HM_OK : hm_fail_memory(error);
+        status = name_targets(job, error);
     }
     if (status == HM_OK) {
         status = describe_all(job, error);
     }
     if (status == HM_OK) {
-        hm_write_file_recover(job->signature);
+        for (size_t i = 0; i < job->target_count; i++) {
+            hm_write_file_recover(job->targets[i].path);
+        }
         status = collect_all(job, error);
     }
     if (status == HM_OK) {
-        status = write_signature(job, error);
+        status = write_signatures(job, error);
     }
     return status == HM_OK ? fill_report(job, error) : status;
 }

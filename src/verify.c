@@ -55,23 +55,43 @@ static int open_signature(const char *path) {
     return open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 }
 
-/* The formats' default places in turn: the first that is there. */
-static hm_status find_signature(verify_job *job, int *fd, char **path, hm_error **error) {
+/* Default place `index` of a signature of the model; NULL behind the last, and where none is. */
+static hm_status default_place(const verify_job *job, size_t index, char **path, hm_error **error) {
     const hm_model *model = job->model;
-    const hm_format *format;
-    for (size_t i = 0; (format = hm_format_at(i)) != NULL; i++) {
-        if (!format->directories && !model->is_file) {
-            continue;
-        }
-        free(*path);
-        *path = NULL;
-        hm_status status =
-            hm_format_default_path(format, model->path, !model->is_file, path, error);
+    const hm_format *demanded = job->policy->format;
+    if (index == 0) {
+        return demanded != NULL && !demanded->hashes
+                   ? HM_OK
+                   : hm_format_shards_path(model->path, !model->is_file, path, error);
+    }
+    const hm_format *format = hm_format_at(index - 1);
+    return format->directories || model->is_file
+               ? hm_format_default_path(format, model->path, !model->is_file, path, error)
+               : HM_OK;
+}
+
+/*
+ * The default places in turn: the first that is there. Of two signatures that is the one of shards,
+ * which is much faster to verify, and whether it is good or not: nothing falls back to another.
+ */
+static hm_status find_signature(verify_job *job, int *fd, char **path, hm_error **error) {
+    for (size_t i = 0; i == 0 || hm_format_at(i - 1) != NULL; i++) {
+        hm_auto_free char *place = NULL;
+        hm_status status = default_place(job, i, &place, error);
         if (status != HM_OK) {
             return status;
         }
-        *fd = open_signature(*path);
-        if (*fd >= 0 || errno != ENOENT) {
+        if (place == NULL) {
+            continue;
+        }
+        *fd = open_signature(place);
+        bool there = *fd >= 0 || errno != ENOENT;
+        int saved = errno;
+        free(*path);
+        *path = place;
+        place = NULL;
+        errno = saved;
+        if (there) {
             return HM_OK;
         }
     }
@@ -271,6 +291,21 @@ static bool signs_git(const hm_manifest *promised) {
     return false;
 }
 
+/*
+ * Of two signatures that were made together each knows the other's place. Strict paths leave that
+ * be in the default places, or they would refuse every such model.
+ */
+static hm_status ignore_other_signature(verify_job *job, hm_error **error) {
+    static const char *const names[] = {"model.sig", "model.shards.sig"};
+    hm_status status = HM_OK;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && status == HM_OK; i++) {
+        if (hm_ignore_match(&job->promise.ignore, names[i]) != NULL) {
+            status = hm_ignore_add(&job->ignore, names[i], HM_IGNORED_SIGNATURE, error);
+        }
+    }
+    return status;
+}
+
 static hm_status gather_ignore(verify_job *job, hm_error **error) {
     const hm_verify_options *options = job->options;
     hm_auto_free char *relative = NULL;
@@ -284,7 +319,7 @@ static hm_status gather_ignore(verify_job *job, hm_error **error) {
         status = hm_ignore_add(&job->ignore, relative, HM_IGNORED_SIGNATURE, error);
     }
     if ((options->flags & HM_VERIFY_STRICT_PATHS) != 0) {
-        return status;
+        return status == HM_OK ? ignore_other_signature(job, error) : status;
     }
     for (size_t i = 0; i < job->promise.ignore.count && status == HM_OK; i++) {
         status = hm_ignore_add(&job->ignore, job->promise.ignore.rules[i].path, HM_IGNORED_SIGNED,
@@ -461,6 +496,7 @@ hm_status hm_verify(hm_model *model, const hm_policy *policy, const hm_verify_op
         status = hm_report_new(HM_OPERATION_VERIFY, model->path, &job.report, cause);
     }
     if (status == HM_OK) {
+        job.report->jobs = job.options->jobs;
         status = run(&job, cause);
     }
     return hm_report_finish(&job.report, status, cause, report);

@@ -161,8 +161,25 @@ typedef enum hm_write_rule {
  */
 HM_MUST_USE hm_status hm_write_file(const char *path, hm_bytes content, mode_t mode,
                                     hm_write_rule rule, hm_error **error);
+/* A file to be written beside others. */
+typedef struct hm_new_file {
+    const char *path;
+    hm_bytes content;
+    hm_write_rule rule;
+} hm_new_file;
+enum { HM_NEW_FILES_MAX = 2 };
+/*
+ * The same for several files, with different names: none gets its name before all are complete and
+ * on the disk. A failure leaves everything as it was; only on a file system that cannot exchange
+ * two names, what was replaced already stays so when the rename of a later file fails.
+ */
+HM_MUST_USE hm_status hm_write_files(const hm_new_file *files, size_t count, mode_t mode,
+                                     hm_error **error);
 /* Removes what a writer of `path` that was killed in mid-step may have left beside it. */
 void hm_write_file_recover(const char *path);
+
+/* Whether two paths name one place in one directory, which exists; what is there does not count. */
+bool hm_same_place(const char *a, const char *b);
 
 /* The last component of a path, without trailing slashes: "" for "/" and "". Newly allocated. */
 char *hm_path_base(const char *path);

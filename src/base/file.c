@@ -151,14 +151,20 @@ hm_status hm_read_file(const char *path, size_t limit, hm_buf *buf, hm_error **e
 
 /* ---- writing -------------------------------------------------------------------------------- */
 
+/* A file on its way to its name. */
 typedef struct placement {
     int dir;
-    char *name;  /* the file's */
-    char *aside; /* the name it has before it gets its own, when it needs one */
+    char *name;        /* the file's */
+    char *aside;       /* the name it has before it gets its own, when it needs one */
+    int fd;            /* the file, complete, while it has no name */
+    bool stands_aside; /* the file, or the old one whose place it took */
+    bool named;
+    bool exchanged;
 } placement;
 
 static void placement_free(placement *place) {
     hm_fd_close(&place->dir);
+    hm_fd_close(&place->fd);
     free(place->name);
     free(place->aside);
 }
@@ -193,21 +199,44 @@ static hm_status placement_open(const char *path, placement *place, hm_error **e
                            : hm_fail_errno(error, errno, "cannot write to the directory %s", dir);
 }
 
+static bool same_directory(const placement *a, const placement *b) {
+    struct stat left;
+    struct stat right;
+    return fstat(a->dir, &left) == 0 && fstat(b->dir, &right) == 0 && left.st_dev == right.st_dev &&
+           left.st_ino == right.st_ino;
+}
+
+bool hm_same_place(const char *a, const char *b) {
+    HM_CLEANUP(placement_free) placement left = {.dir = -1, .fd = -1};
+    HM_CLEANUP(placement_free) placement right = {.dir = -1, .fd = -1};
+    return placement_open(a, &left, NULL) == HM_OK && placement_open(b, &right, NULL) == HM_OK &&
+           strcmp(left.name, right.name) == 0 && same_directory(&left, &right);
+}
+
 /*
  * One writer at a time per directory. Where the lock is not to be had (some network mounts, or
  * somebody who holds it for ever) two writers of one file may hinder each other, but never mix
  * their bytes.
  */
-static void placement_lock(const placement *place) {
+static void lock_directory(int dir) {
     enum { ATTEMPTS = 300 };
     const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
-    for (int i = 0; i < ATTEMPTS && flock(place->dir, LOCK_EX | LOCK_NB) != 0; i++) {
+    for (int i = 0; i < ATTEMPTS && flock(dir, LOCK_EX | LOCK_NB) != 0; i++) {
         if (errno != EWOULDBLOCK && errno != EINTR) {
             break;
         }
         (void)nanosleep(&pause, NULL);
     }
-    (void)unlinkat(place->dir, place->aside, 0);
+}
+
+/* A directory that two files share is locked once: a second lock would wait for the first. */
+static void lock_all(const placement *places, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        if (i == 0 || !same_directory(&places[0], &places[i])) {
+            lock_directory(places[i].dir);
+        }
+        (void)unlinkat(places[i].dir, places[i].aside, 0);
+    }
 }
 
 static bool write_all(int fd, hm_bytes content) {
@@ -236,110 +265,161 @@ static int link_unnamed(int fd, int dir, const char *name) {
     return linkat(AT_FDCWD, source, dir, name, AT_SYMLINK_FOLLOW);
 }
 
-/* Gives a complete file that stands aside its name; takes the name aside away if that fails. */
-static bool name_from_aside(const placement *place, hm_write_rule rule) {
-    int done = rule == HM_WRITE_REPLACE
-                   ? renameat(place->dir, place->aside, place->dir, place->name)
-                   : linkat(place->dir, place->aside, place->dir, place->name, 0);
-    int saved = errno;
-    if (done != 0 || rule == HM_WRITE_NEW) {
-        (void)unlinkat(place->dir, place->aside, 0);
-    }
-    errno = saved;
-    return done == 0;
-}
-
-/* Writes through a file without a name. False with errno ENOTSUP when that is not to be had. */
-static bool write_unnamed(const placement *place, hm_bytes content, mode_t mode,
-                          hm_write_rule rule) {
-    hm_auto_fd fd = openat(place->dir, ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, mode);
-    if (fd < 0) {
-        errno = errno == EISDIR || errno == EOPNOTSUPP || errno == ENOENT ? ENOTSUP : errno;
-        return false;
-    }
-    if (!write_all(fd, content) || fsync(fd) != 0) {
-        return false;
-    }
-    if (link_unnamed(fd, place->dir, place->name) == 0) {
-        return true;
-    }
-    if (errno == ENOENT) { /* no /proc */
-        errno = ENOTSUP;
-        return false;
-    }
-    if (errno != EEXIST || rule == HM_WRITE_NEW ||
-        link_unnamed(fd, place->dir, place->aside) != 0) {
-        return false;
-    }
-    return name_from_aside(place, rule);
-}
-
-static bool write_aside(const placement *place, hm_bytes content, mode_t mode, hm_write_rule rule) {
+/* Writes a file under the name aside, where there are no files without a name. */
+static bool stage_aside(placement *place, hm_bytes content, mode_t mode) {
     hm_auto_fd fd = openat(place->dir, place->aside, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, mode);
     if (fd < 0) {
         return false;
     }
-    if (!write_all(fd, content) || fsync(fd) != 0) {
-        int saved = errno;
-        (void)unlinkat(place->dir, place->aside, 0);
-        errno = saved;
+    place->stands_aside = true;
+    return write_all(fd, content) && fsync(fd) == 0;
+}
+
+/*
+ * Brings a file to the disk, without a name or, if it is to replace another one, aside: what is
+ * left to do is one step that needs no more room.
+ */
+static bool stage(placement *place, const hm_new_file *file, mode_t mode) {
+    place->fd = openat(place->dir, ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, mode);
+    if (place->fd < 0) {
+        bool unknown = errno == EISDIR || errno == EOPNOTSUPP || errno == ENOENT;
+        return unknown && stage_aside(place, file->content, mode);
+    }
+    if (!write_all(place->fd, file->content) || fsync(place->fd) != 0) {
         return false;
     }
-    return name_from_aside(place, rule);
-}
-
-/* Until the directory is on the disk too, the file may be gone after a power cut. */
-static bool sync_directory(const placement *place, hm_write_rule rule) {
-    if (fsync(place->dir) == 0) {
+    if (file->rule == HM_WRITE_NEW) {
         return true;
     }
+    place->stands_aside = link_unnamed(place->fd, place->dir, place->aside) == 0;
+    return place->stands_aside || (errno == ENOENT && stage_aside(place, file->content, mode));
+}
+
+/* The file aside and the one that has the name change places. Not every file system can. */
+static bool exchange(const placement *place) {
+    return renameat2(place->dir, place->aside, place->dir, place->name, RENAME_EXCHANGE) == 0;
+}
+
+/* Gives a complete file its name. `keep`: the old one stays aside if it can. */
+static bool commit(placement *place, const hm_new_file *file, mode_t mode, bool keep) {
+    if (!place->stands_aside && link_unnamed(place->fd, place->dir, place->name) == 0) {
+        place->named = true;
+        return true;
+    }
+    if (!place->stands_aside &&
+        (errno != ENOENT || !stage_aside(place, file->content, mode))) { /* no /proc */
+        return false;
+    }
+    if (file->rule == HM_WRITE_NEW) {
+        place->named = linkat(place->dir, place->aside, place->dir, place->name, 0) == 0;
+        return place->named;
+    }
+    place->exchanged = keep && exchange(place);
+    place->named =
+        place->exchanged || renameat(place->dir, place->aside, place->dir, place->name) == 0;
+    place->stands_aside = !place->named || place->exchanged;
+    return place->named;
+}
+
+/* Takes away the names aside, and of a failure what got its name. */
+static void tidy(placement *places, const hm_new_file *files, size_t count, bool written) {
     int saved = errno;
-    if (rule == HM_WRITE_NEW) { /* ours: there was nothing of that name before */
-        (void)unlinkat(place->dir, place->name, 0);
+    for (size_t i = 0; i < count; i++) {
+        if (!written && places[i].exchanged) {
+            (void)exchange(&places[i]);
+        }
+        if (places[i].stands_aside) {
+            (void)unlinkat(places[i].dir, places[i].aside, 0);
+        }
+        if (!written && places[i].named && files[i].rule == HM_WRITE_NEW) {
+            (void)unlinkat(places[i].dir, places[i].name, 0);
+        }
     }
     errno = saved;
-    return false;
 }
 
-static bool write_placed(const placement *place, hm_bytes content, mode_t mode,
-                         hm_write_rule rule) {
-    bool written = write_unnamed(place, content, mode, rule);
-    if (!written && errno == ENOTSUP) {
-        written = write_aside(place, content, mode, rule);
+/*
+ * New names first: they can be taken back. Until the directory is on the disk too, a file may be
+ * gone after a power cut. `*at` is the file that it failed at.
+ */
+static bool write_placed(placement *places, const hm_new_file *files, size_t count, mode_t mode,
+                         size_t *at) {
+    for (*at = 0; *at < count; ++*at) {
+        if (!stage(&places[*at], &files[*at], mode)) {
+            return false;
+        }
     }
-    return written && sync_directory(place, rule);
+    static const hm_write_rule order[] = {HM_WRITE_NEW, HM_WRITE_REPLACE};
+    for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
+        for (*at = 0; *at < count; ++*at) {
+            if (files[*at].rule == order[i] &&
+                !commit(&places[*at], &files[*at], mode, count > 1)) {
+                return false;
+            }
+        }
+    }
+    for (*at = 0; *at < count; ++*at) {
+        if (fsync(places[*at].dir) != 0) {
+            return false;
+        }
+    }
+    return true;
 }
 
-hm_status hm_write_file(const char *path, hm_bytes content, mode_t mode, hm_write_rule rule,
-                        hm_error **error) {
-    HM_CLEANUP(placement_free) placement place = {.dir = -1};
-    hm_status status = placement_open(path, &place, error);
-    if (status != HM_OK) {
-        return status;
-    }
+/* Signals that would end the process wait meanwhile. Returns 0, or the cause's errno. */
+static int write_undisturbed(placement *places, const hm_new_file *files, size_t count, mode_t mode,
+                             size_t *at) {
     sigset_t all;
     sigset_t before;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
-    placement_lock(&place);
-    bool written = write_placed(&place, content, mode, rule);
+    lock_all(places, count);
+    bool written = write_placed(places, files, count, mode, at);
     int cause = errno;
+    tidy(places, files, count, written);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (written) {
-        return HM_OK;
-    }
-    if (cause == EEXIST && rule == HM_WRITE_NEW) {
-        status =
-            hm_fail(error, HM_USAGE, HM_REASON_NONE, "%s exists and is not written over", path);
+    return written ? 0 : cause;
+}
+
+static hm_status fail_write(const hm_new_file *file, int cause, hm_error **error) {
+    if (cause == EEXIST && file->rule == HM_WRITE_NEW) {
+        hm_status status = hm_fail(error, HM_USAGE, HM_REASON_NONE,
+                                   "%s exists and is not written over", file->path);
         hm_error_add_hint(error, "choose another name, or move the file away first");
         return status;
     }
-    return hm_fail_errno(error, cause, "cannot write %s", path);
+    return hm_fail_errno(error, cause, "cannot write %s", file->path);
+}
+
+hm_status hm_write_files(const hm_new_file *files, size_t count, mode_t mode, hm_error **error) {
+    placement places[HM_NEW_FILES_MAX];
+    hm_status status = HM_OK;
+    for (size_t i = 0; i < count; i++) {
+        places[i] = (placement){.dir = -1, .fd = -1};
+    }
+    for (size_t i = 0; i < count && status == HM_OK; i++) {
+        status = placement_open(files[i].path, &places[i], error);
+    }
+    if (status == HM_OK) {
+        size_t at = 0;
+        int cause = write_undisturbed(places, files, count, mode, &at);
+        status = cause == 0 ? HM_OK : fail_write(&files[at], cause, error);
+    }
+    for (size_t i = 0; i < count; i++) {
+        placement_free(&places[i]);
+    }
+    return status;
+}
+
+hm_status hm_write_file(const char *path, hm_bytes content, mode_t mode, hm_write_rule rule,
+                        hm_error **error) {
+    const hm_new_file file = {.path = path, .content = content, .rule = rule};
+    return hm_write_files(&file, 1, mode, error);
 }
 
 void hm_write_file_recover(const char *path) {
-    HM_CLEANUP(placement_free) placement place = {.dir = -1};
+    HM_CLEANUP(placement_free) placement place = {.dir = -1, .fd = -1};
     if (placement_open(path, &place, NULL) == HM_OK) {
-        placement_lock(&place);
+        lock_all(&place, 1);
     }
 }

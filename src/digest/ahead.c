@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One range, hashed alone. A thread that has nothing else to do reads ahead for it, so that reading
- * costs the hash no time.
+ * costs the hash no time. Whoever has read a piece also hashes it as a part of the range, where
+ * such digests are wanted too.
  */
 #include "digest/engine.h"
 
@@ -21,11 +22,69 @@ typedef struct ahead {
     unsigned first; /* the slot to be hashed next */
     unsigned filled;
     uint64_t asked; /* bytes of the range that were read, or are being read */
+    hm_hasher part_hasher;
+    uint64_t parted; /* bytes of the range that were hashed as parts */
 } ahead;
 
 static size_t next_length(const ahead *a) {
     uint64_t left = a->stream.work.range->length - a->asked;
     return left < a->slot_size ? (size_t)left : a->slot_size;
+}
+
+/* Hashes a piece as what it is of the range's parts: the end of one, some, the begin of one. */
+static hm_status hash_parts(ahead *a, uint64_t done, hm_bytes data, hm_error **error) {
+    const hm_range *range = a->stream.work.range;
+    size_t size = hm_hash_size(a->part_hasher.hash);
+    hm_status status = HM_OK;
+    while (status == HM_OK && data.length > 0) {
+        uint64_t left = range->part_size - done % range->part_size;
+        size_t step = left < data.length ? (size_t)left : data.length;
+        uint8_t *digest = range->parts + (size_t)(done / range->part_size) * size;
+        if (done % range->part_size == 0) {
+            status = hm_hasher_start(&a->part_hasher, error);
+        }
+        if (status == HM_OK) {
+            status = hm_hasher_add(&a->part_hasher, hm_bytes_of(data.data, step), error);
+        }
+        done += step;
+        if (status == HM_OK && (step == left || done == range->length)) {
+            status = hm_hasher_finish(&a->part_hasher, digest, error);
+        }
+        data = hm_bytes_of(data.data + step, data.length - step);
+    }
+    return status;
+}
+
+/* Waits for the piece before this one, which the other thread may have in hand. */
+static bool wait_for_turn(ahead *a, uint64_t done) {
+    hm_stream *s = &a->stream;
+    bool over = false;
+    (void)pthread_mutex_lock(&s->lock);
+    while (!over && a->parted != done) {
+        over = s->ended || s->closing || hm_schedule_stopped(s->schedule);
+        if (!over) {
+            (void)pthread_cond_wait(&s->changed, &s->lock);
+        }
+    }
+    (void)pthread_mutex_unlock(&s->lock);
+    return !over;
+}
+
+static bool add_to_parts(ahead *a, const struct slot *slot, uint64_t done) {
+    hm_stream *s = &a->stream;
+    hm_error *error = NULL;
+    if (!wait_for_turn(a, done)) {
+        return false;
+    }
+    if (hash_parts(a, done, hm_bytes_of(slot->data, slot->length), &error) != HM_OK) {
+        hm_schedule_fail(s->schedule, &error);
+        return false;
+    }
+    (void)pthread_mutex_lock(&s->lock);
+    a->parted = done + slot->length;
+    (void)pthread_cond_broadcast(&s->changed);
+    (void)pthread_mutex_unlock(&s->lock);
+    return true;
 }
 
 /* Reads the next piece into a slot that nobody else looks at. Called without the lock. */
@@ -42,8 +101,9 @@ static bool read_slot(ahead *a, unsigned index, uint64_t done, size_t length) {
     }
     if (ended) {
         hm_stream_set_ended(&a->stream);
+        return false;
     }
-    return !ended;
+    return a->stream.work.range->parts == NULL || add_to_parts(a, slot, done);
 }
 
 /* Waits for a piece that was read ahead; without a helper, reads it here and now. */
@@ -101,11 +161,18 @@ static hm_status consume(ahead *a, hm_hasher *hasher, hm_error **error) {
 void hm_ahead_run(hm_worker *worker, const hm_work *work) {
     ahead a = {.memory = worker->memory, .slot_size = worker->schedule->memory / SLOTS};
     hm_error *error = NULL;
+    hm_status status = work->range->parts == NULL
+                           ? HM_OK
+                           : hm_hasher_init(&a.part_hasher, worker->hasher.hash, &error);
     hm_stream_open(&a.stream, worker, work);
-    if (consume(&a, &worker->hasher, &error) != HM_OK) {
+    if (status == HM_OK) {
+        status = consume(&a, &worker->hasher, &error);
+    }
+    if (status != HM_OK) {
         hm_schedule_fail(worker->schedule, &error);
     }
     hm_stream_close(&a.stream);
+    hm_hasher_free(&a.part_hasher);
 }
 
 bool hm_ahead_wants_help(const hm_stream *stream) {

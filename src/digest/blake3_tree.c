@@ -147,7 +147,7 @@ static void try_library(void) {
 
 bool hm_blake3_tree_fits(const hm_work *work) {
     (void)pthread_once(&library_once, try_library);
-    return library_fits && work->range->length >= LENGTH_LEAST;
+    return library_fits && work->range->parts == NULL && work->range->length >= LENGTH_LEAST;
 }
 
 /* ---- threads -------------------------------------------------------------------------------- */

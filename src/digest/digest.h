@@ -54,6 +54,12 @@ typedef struct hm_range {
     uint64_t length;
     hm_sink sink;
     const uint8_t *expected; /* the job ends at a digest other than this; NULL: it may be any */
+    /*
+     * The digests of every `part_size` bytes too, from the same bytes; out, hm_hash_size() apart.
+     * The last part may be shorter. NULL: they are not wanted.
+     */
+    uint8_t *parts;
+    uint64_t part_size;
     uint8_t digest[HM_DIGEST_MAX]; /* out */
     hm_range_state state;          /* out */
 } hm_range;
@@ -93,6 +99,15 @@ HM_MUST_USE hm_status hm_digest_run(hm_digest_job *job, hm_error **error);
 
 /* Threads that the process may use: affinity and cgroup limits respected; at least 1. */
 unsigned hm_digest_processors(void);
+
+/* What a job consists of, as far as its duration depends on it. */
+typedef struct hm_digest_sizes {
+    uint64_t total;
+    uint64_t longest; /* range */
+    size_t count;     /* of ranges, at least 1 */
+} hm_digest_sizes;
+/* How long hashing takes, in a unit of its own that is the same for all jobs with one hash. */
+double hm_digest_estimate(hm_hash hash, unsigned jobs, const hm_digest_sizes *sizes);
 
 /* Appends lines for people, `name: value`: the kernels that there are and those in use. */
 void hm_digest_describe(hm_buf *out);

@@ -120,6 +120,28 @@ static void run_threads(hm_schedule *schedule) {
     }
 }
 
+/*
+ * One stream takes its time however many threads there are; only BLAKE3 is computed by several.
+ * Streams side by side in one thread are faster than one after the other with SHA-256 alone.
+ */
+double hm_digest_estimate(hm_hash hash, unsigned jobs, const hm_digest_sizes *sizes) {
+    hm_sha256_choice sha256 = {.lanes = 1, .speed_one = 1, .speed_few = 1};
+    size_t threads = jobs != 0 ? jobs : hm_digest_processors();
+    double total = (double)sizes->total;
+    if (hash == HM_HASH_BLAKE3) {
+        return total / (double)threads;
+    }
+    if (hash == HM_HASH_SHA256 && hm_sha256_choose(&sha256, NULL) != HM_OK) {
+        return total;
+    }
+    threads = threads < sizes->count ? threads : sizes->count;
+    size_t streams = (sizes->count + threads - 1) / threads;
+    streams = streams < sha256.lanes ? streams : sha256.lanes;
+    double shared = total / (double)threads / hm_sha256_speed(&sha256, streams);
+    double longest = (double)sizes->longest / sha256.speed_one;
+    return shared > longest ? shared : longest;
+}
+
 hm_status hm_digest_run(hm_digest_job *job, hm_error **error) {
     hm_schedule schedule;
     hm_status status = hm_schedule_init(&schedule, job, error);

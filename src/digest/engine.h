@@ -96,6 +96,8 @@ typedef enum hm_take {
 } hm_take;
 
 HM_MUST_USE hm_status hm_schedule_init(hm_schedule *schedule, hm_digest_job *job, hm_error **error);
+/* Whether a range may go into a lane: its parts, if it has some, must end with whole blocks. */
+bool hm_lanes_fit(const hm_range *range);
 /* The next range, its file open. */
 hm_take hm_schedule_take(hm_schedule *schedule, const hm_load *load, hm_work *work);
 /* Ends a range that was taken; the file's last one closes the file. */
@@ -152,12 +154,12 @@ void hm_stream_open(hm_stream *stream, hm_worker *worker, const hm_work *work);
 void hm_stream_close(hm_stream *stream);
 void hm_stream_set_ended(hm_stream *stream);
 
-/* Any hash: helpers read ahead. */
+/* Any hash: helpers read ahead, and hash the range's parts. */
 void hm_ahead_run(hm_worker *worker, const hm_work *work);
 bool hm_ahead_wants_help(const hm_stream *stream); /* these with the stream's lock held */
 void hm_ahead_help(hm_stream *stream);
 
-/* BLAKE3: helpers hash other parts of the tree. */
+/* BLAKE3: helpers hash other pieces of the tree. Ranges with parts do not fit. */
 bool hm_blake3_tree_fits(const hm_work *work);
 void hm_blake3_tree_run(hm_worker *worker, const hm_work *work);
 bool hm_blake3_tree_wants_help(const hm_stream *stream);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * SHA-256 of many ranges side by side in one thread. Each lane holds one range; all advance by what
- * the shortest of them has at hand, and a lane whose range is finished takes the next one.
+ * the shortest of them has at hand, and a lane whose range is finished takes the next one. A range
+ * whose parts are to be digested too is two streams over the same bytes.
  */
 #include "digest/engine.h"
 
@@ -12,6 +13,7 @@ enum {
     LENGTH_FIELD = 8,
     TAIL_BLOCKS = 2,
     WINDOW_LEAST = 256 * 1024, /* bytes for which a mapping costs less than reading */
+    PART_LEAST = 64 * 1024,    /* shorter parts would cut what is read into too small pieces */
 };
 
 typedef struct lane {
@@ -26,6 +28,8 @@ typedef struct lane {
     size_t tail_blocks; /* the end of the range with its padding, known once all is read */
     uint8_t *buffer;
     uint8_t tail[TAIL_BLOCKS * HM_SHA256_BLOCK];
+    hm_sha256_lane part; /* advances with the whole, up to each part's padding */
+    bool part_ends;      /* with the piece at hand */
 } lane;
 
 typedef struct lane_set {
@@ -36,19 +40,24 @@ typedef struct lane_set {
     lane lanes[HM_SHA256_LANES_MAX];
 } lane_set;
 
-/* FIPS 180-4, 5.1.1: a one bit, zeros, and the length in bits fill up the last block. */
-static void make_tail(lane *l, const uint8_t *rest, size_t length) {
-    uint64_t bits = l->work.range->length * 8;
-    l->tail_blocks = length + 1 + LENGTH_FIELD <= HM_SHA256_BLOCK ? 1 : TAIL_BLOCKS;
-    uint8_t *end = l->tail + l->tail_blocks * HM_SHA256_BLOCK;
-    memset(l->tail, 0, sizeof l->tail);
+/*
+ * FIPS 180-4, 5.1.1: a one bit, zeros, and the length in bits fill up the last block. Returns how
+ * many blocks there are of `rest`, the end of a message of `total` bytes, and this.
+ */
+static size_t make_tail(uint8_t tail[TAIL_BLOCKS * HM_SHA256_BLOCK], const uint8_t *rest,
+                        size_t length, uint64_t total) {
+    uint64_t bits = total * 8;
+    size_t blocks = length + 1 + LENGTH_FIELD <= HM_SHA256_BLOCK ? 1 : TAIL_BLOCKS;
+    uint8_t *end = tail + blocks * HM_SHA256_BLOCK;
+    memset(tail, 0, TAIL_BLOCKS * HM_SHA256_BLOCK);
     if (length > 0) {
-        memcpy(l->tail, rest, length);
+        memcpy(tail, rest, length);
     }
-    l->tail[length] = 0x80;
+    tail[length] = 0x80;
     for (int i = 1; i <= LENGTH_FIELD; i++, bits >>= 8) {
         end[-i] = (uint8_t)bits;
     }
+    return blocks;
 }
 
 static void begin_range(lane *l) {
@@ -56,8 +65,10 @@ static void begin_range(lane *l) {
     l->read = 0;
     l->blocks = 0;
     l->mapped = false;
+    l->part_ends = false;
     memcpy(l->sha256.state, hm_sha256_initial, sizeof l->sha256.state);
-    make_tail(l, NULL, 0);
+    memcpy(l->part.state, hm_sha256_initial, sizeof l->part.state);
+    l->tail_blocks = make_tail(l->tail, NULL, 0, l->work.range->length);
 }
 
 static void start_lane(lane *l, const hm_work *work) {
@@ -67,10 +78,9 @@ static void start_lane(lane *l, const hm_work *work) {
     begin_range(l);
 }
 
-static void store_digest(lane *l) {
-    uint8_t *out = l->work.range->digest;
+static void store_digest(const hm_sha256_lane *stream, uint8_t *out) {
     for (size_t i = 0; i < HM_SHA256_WORDS; i++) {
-        uint32_t word = l->sha256.state[i];
+        uint32_t word = stream->state[i];
         *out++ = (uint8_t)(word >> 24);
         *out++ = (uint8_t)(word >> 16);
         *out++ = (uint8_t)(word >> 8);
@@ -116,8 +126,32 @@ static size_t read_piece(lane_set *set, lane *l, uint64_t left) {
     return length;
 }
 
+/* Up to the range's end, or to its part's. */
+static uint64_t bytes_left(const lane *l) {
+    const hm_range *range = l->work.range;
+    uint64_t left = range->length - l->read;
+    uint64_t part = range->parts != NULL ? range->part_size - l->read % range->part_size : left;
+    return left < part ? left : part;
+}
+
+/* Pads and stores the part that has come to its end, and begins the next. */
+static void end_part(const lane_set *set, lane *l) {
+    const hm_range *range = l->work.range;
+    uint8_t tail[TAIL_BLOCKS * HM_SHA256_BLOCK];
+    uint64_t index = (l->read - 1) / range->part_size;
+    uint64_t length = l->read - index * range->part_size;
+    size_t rest = (size_t)(length % HM_SHA256_BLOCK);
+    size_t blocks = make_tail(tail, l->sha256.data, rest, length);
+    hm_sha256_lane *part = &l->part;
+    part->data = tail;
+    hm_sha256_advance(&set->schedule->sha256, &part, 1, blocks);
+    store_digest(part, range->parts + (size_t)index * hm_hash_size(HM_HASH_SHA256));
+    memcpy(part->state, hm_sha256_initial, sizeof part->state);
+    l->part_ends = false;
+}
+
 static void next_piece(lane_set *set, lane *l) {
-    uint64_t left = l->work.range->length - l->read;
+    uint64_t left = bytes_left(l);
     size_t step = show_piece(set, l, left);
     if (step == 0) {
         step = read_piece(set, l, left);
@@ -127,9 +161,10 @@ static void next_piece(lane_set *set, lane *l) {
     }
     l->read += step;
     l->blocks = step / HM_SHA256_BLOCK;
+    l->part_ends = l->work.range->parts != NULL && step == left;
     if (l->read == l->work.range->length) {
         size_t whole = l->blocks * HM_SHA256_BLOCK;
-        make_tail(l, l->sha256.data + whole, step - whole);
+        l->tail_blocks = make_tail(l->tail, l->sha256.data + whole, step - whole, l->read);
     }
     if (l->read > l->reported) {
         hm_schedule_advance(set->schedule, l->read - l->reported);
@@ -164,8 +199,11 @@ static void settle_lane(lane_set *set, lane *l) {
         if (was_torn(set, l)) {
             continue;
         }
+        if (l->part_ends) {
+            end_part(set, l);
+        }
         if (l->state == LANE_TAIL) {
-            store_digest(l);
+            store_digest(&l->sha256, l->work.range->digest);
             end_lane(set, l, has_shrunk(l));
         } else if (l->read < l->work.range->length) {
             next_piece(set, l);
@@ -208,7 +246,7 @@ static void refill(lane_set *set) {
 
 /* Hashes what all lanes have; false when there is none left. */
 static bool advance(lane_set *set) {
-    hm_sha256_lane *active[HM_SHA256_LANES_MAX];
+    hm_sha256_lane *active[2 * HM_SHA256_LANES_MAX];
     size_t count = 0;
     size_t blocks = SIZE_MAX;
     for (size_t i = 0; i < set->count; i++) {
@@ -216,6 +254,10 @@ static bool advance(lane_set *set) {
         if (l->state != LANE_IDLE) {
             active[count++] = &l->sha256;
             blocks = l->blocks < blocks ? l->blocks : blocks;
+        }
+        if (l->state == LANE_DATA && l->work.range->parts != NULL) {
+            l->part.data = l->sha256.data;
+            active[count++] = &l->part;
         }
     }
     if (count == 0) {
@@ -230,6 +272,11 @@ static bool advance(lane_set *set) {
         }
     }
     return true;
+}
+
+bool hm_lanes_fit(const hm_range *range) {
+    return range->parts == NULL ||
+           (range->part_size >= PART_LEAST && range->part_size % HM_SHA256_BLOCK == 0);
 }
 
 void hm_lanes_run(hm_worker *worker, const hm_work *first) {

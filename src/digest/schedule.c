@@ -114,24 +114,31 @@ static hm_file *next_range(hm_schedule *schedule, hm_work *work) {
  * Whether a thread should take the next range, with the lock held. A stream is fastest alone, a
  * thread with many streams; so a range goes alone when it would otherwise be the last to end, and
  * a thread takes no more streams than its share of what is left, lest others have nothing to do.
+ * With parts a range is two streams: beside others for one thread, alone for two.
  */
 static hm_take judge(const hm_schedule *schedule, const hm_load *load) {
     const hm_file *file = &schedule->files[schedule->next_file];
-    uint64_t length = schedule->job->ranges[file->first + schedule->next_range].length;
+    const hm_range *range = &schedule->job->ranges[file->first + schedule->next_range];
+    size_t width = range->parts != NULL ? 2 : 1;
     uint64_t done = atomic_load_explicit(&schedule->bytes_done, memory_order_relaxed);
     double left = (double)(schedule->bytes_total - done) + (double)schedule->untaken * RANGE_COST;
     double share = left / schedule->threads;
-    double weight = (double)length + RANGE_COST;
+    double weight = (double)range->length + RANGE_COST;
     if (load->lanes > 0) {
-        bool fits = load->lanes < load->limit && (double)load->bytes + weight / 2 <= share;
+        bool fits = load->lanes < load->limit && (double)load->bytes + weight / 2 <= share &&
+                    hm_lanes_fit(range);
         return fits ? HM_TAKE_LANE : HM_TAKE_LATER;
     }
-    if (load->limit <= 1) {
+    if (load->limit <= 1 || !hm_lanes_fit(range)) {
         return HM_TAKE_ALONE;
+    }
+    if (width > schedule->threads) {
+        return HM_TAKE_LANE;
     }
     const hm_sha256_choice *sha256 = &schedule->sha256;
     size_t streams = (schedule->untaken + schedule->threads - 1) / schedule->threads;
-    bool last = weight * hm_sha256_speed(sha256, streams) >= share * sha256->speed_one;
+    double together = (double)hm_sha256_speed(sha256, width * streams) / (double)width;
+    bool last = weight * together >= share * sha256->speed_one;
     return last && !sha256->forced ? HM_TAKE_ALONE : HM_TAKE_LANE;
 }
 
@@ -294,6 +301,9 @@ static hm_status check_ranges(hm_schedule *schedule, hm_error **error) {
         if (!hm_add_u64(range->offset, range->length, &end) || end > INT64_MAX ||
             !hm_add_u64(schedule->bytes_total, range->length, &schedule->bytes_total)) {
             return hm_fail(error, HM_USAGE, HM_REASON_NONE, "a range lies beyond any file");
+        }
+        if (range->parts != NULL && range->part_size == 0) {
+            return hm_fail(error, HM_USAGE, HM_REASON_NONE, "parts of a range have no bytes");
         }
     }
     return HM_OK;

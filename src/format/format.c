@@ -162,16 +162,26 @@ static char *with_suffix(const char *path, const char *suffix) {
     return hm_textf("%.*s%s", length, path, suffix);
 }
 
-hm_status hm_format_default_path(const hm_format *format, const char *path, bool is_directory,
-                                 char **signature, hm_error **error) {
+/* `inside` in a directory, or `beside` behind a file's name. */
+static hm_status place(const char *path, bool is_directory, const char *inside, const char *beside,
+                       char **signature, hm_error **error) {
     size_t length = strlen(path);
     const char *slash = length > 0 && path[length - 1] == '/' ? "" : "/";
-    if (format->suffix != NULL) {
-        *signature = with_suffix(path, format->suffix);
-    } else if (is_directory) {
-        *signature = hm_textf("%s%smodel.sig", path, slash);
-    } else {
-        *signature = hm_textf("%s.sig", path);
+    *signature =
+        is_directory ? hm_textf("%s%s%s", path, slash, inside) : hm_textf("%s%s", path, beside);
+    return *signature != NULL ? HM_OK : hm_fail_memory(error);
+}
+
+hm_status hm_format_shards_path(const char *path, bool is_directory, char **signature,
+                                hm_error **error) {
+    return place(path, is_directory, "model.shards.sig", ".shards.sig", signature, error);
+}
+
+hm_status hm_format_default_path(const hm_format *format, const char *path, bool is_directory,
+                                 char **signature, hm_error **error) {
+    if (format->suffix == NULL) {
+        return place(path, is_directory, "model.sig", ".sig", signature, error);
     }
+    *signature = with_suffix(path, format->suffix);
     return *signature != NULL ? HM_OK : hm_fail_memory(error);
 }

@@ -142,6 +142,10 @@ void hm_promise_free(hm_promise *promise);
 HM_MUST_USE hm_status hm_format_default_path(const hm_format *format, const char *path,
                                              bool is_directory, char **signature, hm_error **error);
 
+/* Where the second signature goes, of shards, when one signing writes two. Newly allocated. */
+HM_MUST_USE hm_status hm_format_shards_path(const char *path, bool is_directory, char **signature,
+                                            hm_error **error);
+
 /* ---- shared by the formats ------------------------------------------------------------------ */
 
 /* Python's json.dumps(value, sort_keys=True). */

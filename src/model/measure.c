@@ -12,6 +12,9 @@ typedef struct range_list {
 } range_list;
 
 static void range_list_free(range_list *ranges) {
+    for (size_t i = 0; i < ranges->count; i++) {
+        free(ranges->list[i].parts);
+    }
     free(ranges->list);
 }
 
@@ -23,10 +26,14 @@ uint64_t hm_shard_count(uint64_t size, uint64_t shard_size) {
     return size / shard_size + (size % shard_size != 0);
 }
 
+static bool with_shards(const hm_measure_options *options) {
+    return options->method == HM_METHOD_SHARDS || options->shards != NULL;
+}
+
 static hm_status check_range_limit(const hm_tree *tree, const bool *wanted,
                                    const hm_measure_options *options, hm_error **error) {
     uint64_t total = 0;
-    for (size_t i = 0; i < tree->count && options->method == HM_METHOD_SHARDS; i++) {
+    for (size_t i = 0; i < tree->count && with_shards(options); i++) {
         if (readable(&tree->entries[i]) && (wanted == NULL || wanted[i])) {
             total += hm_shard_count(tree->entries[i].size, options->shard_size);
         }
@@ -55,6 +62,20 @@ static const uint8_t *promised_digest(const hm_manifest *promised, const char *n
     return item != NULL ? item->digest : NULL;
 }
 
+/*
+ * Of a range that is a whole file: where the digests of its shards go. A file of one shard has that
+ * shard's digest for its own.
+ */
+static bool add_parts(hm_range *range, const hm_measure_options *options) {
+    if (options->shards == NULL || range->length <= options->shard_size) {
+        return true;
+    }
+    uint64_t count = hm_shard_count(range->length, options->shard_size);
+    range->parts = hm_alloc((size_t)count, hm_hash_size(options->hash));
+    range->part_size = options->shard_size;
+    return range->parts != NULL;
+}
+
 /* A file's ranges: one with the files method or when it is empty, else one per shard. */
 static bool add_file(range_list *ranges, size_t file, const hm_entry *entry,
                      const hm_measure_options *options) {
@@ -64,7 +85,8 @@ static bool add_file(range_list *ranges, size_t file, const hm_entry *entry,
         uint64_t left = entry->size - offset;
         uint64_t length = left < step ? left : step;
         if (!add_range(ranges, file, offset, length,
-                       promised_digest(options->promised, entry->name, offset))) {
+                       promised_digest(options->promised, entry->name, offset)) ||
+            !add_parts(&ranges->list[ranges->count - 1], options)) {
             return false;
         }
         offset += length;
@@ -103,11 +125,47 @@ static hm_status add_items(const hm_tree *tree, const range_list *ranges,
     return status;
 }
 
+static hm_status add_shards(const char *name, const hm_range *range, hm_manifest *shards,
+                            hm_error **error) {
+    size_t length = strlen(name);
+    size_t size = hm_hash_size(shards->hash);
+    hm_status status = HM_OK;
+    if (range->parts == NULL) {
+        return hm_manifest_add(shards, name, length, 0, range->length, range->digest, error);
+    }
+    const uint8_t *digest = range->parts;
+    for (uint64_t start = 0; start < range->length && status == HM_OK; digest += size) {
+        uint64_t left = range->length - start;
+        uint64_t end = start + (left < range->part_size ? left : range->part_size);
+        status = hm_manifest_add(shards, name, length, start, end, digest, error);
+        start = end;
+    }
+    return status;
+}
+
+static hm_status add_all_shards(const hm_tree *tree, const range_list *ranges,
+                                const hm_file_state *states, hm_manifest *shards,
+                                hm_error **error) {
+    hm_status status = HM_OK;
+    for (size_t i = 0; i < ranges->count && shards != NULL && status == HM_OK; i++) {
+        const hm_range *range = &ranges->list[i];
+        if (states[range->file] == HM_FILE_READ) {
+            status = add_shards(tree->entries[range->file].name, range, shards, error);
+        }
+    }
+    return status;
+}
+
 hm_status hm_manifest_measure(hm_tree *tree, const bool *wanted, const hm_measure_options *options,
                               hm_manifest *manifest, hm_file_state *states, hm_error **error) {
     HM_CLEANUP(range_list_free) range_list ranges = {0};
     *manifest = (hm_manifest){.method = options->method, .hash = options->hash};
     manifest->shard_size = options->method == HM_METHOD_SHARDS ? options->shard_size : 0;
+    if (options->shards != NULL) {
+        *options->shards = (hm_manifest){.method = HM_METHOD_SHARDS,
+                                         .hash = options->hash,
+                                         .shard_size = options->shard_size};
+    }
     hm_status status = check_range_limit(tree, wanted, options, error);
     if (status != HM_OK) {
         return status;
@@ -132,5 +190,8 @@ hm_status hm_manifest_measure(hm_tree *tree, const bool *wanted, const hm_measur
     };
     status = hm_digest_run(&job, error);
     judge_files(&ranges, states);
-    return status == HM_OK ? add_items(tree, &ranges, states, manifest, error) : status;
+    if (status == HM_OK) {
+        status = add_items(tree, &ranges, states, manifest, error);
+    }
+    return status == HM_OK ? add_all_shards(tree, &ranges, states, options->shards, error) : status;
 }

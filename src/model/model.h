@@ -165,6 +165,7 @@ typedef struct hm_measure_options {
     hm_method method;
     hm_hash hash;
     uint64_t shard_size;
+    hm_manifest *shards; /* with HM_METHOD_FILES: gets the shards' digests too, of the same bytes */
     unsigned jobs;
     const hm_manifest *promised; /* stop at the first digest that differs from it; or NULL */
     bool stop_on_change;
@@ -188,7 +189,7 @@ uint64_t hm_shard_count(uint64_t size, uint64_t shard_size);
  * Digests the entries of a tree for which `wanted[i]` (all regular ones when NULL) into a sorted
  * manifest. With shards every zero-byte file gives one item with start = end = 0, so that nothing
  * found is without an item. `states` has an element per entry; only files that were read whole and
- * unchanged have items.
+ * unchanged have items. No byte is read twice, `options->shards` or not.
  */
 HM_MUST_USE hm_status hm_manifest_measure(hm_tree *tree, const bool *wanted,
                                           const hm_measure_options *options, hm_manifest *manifest,

@@ -68,11 +68,11 @@ def test_digests_against_other_implementations(hallmark, sign, ec, tree, hash_na
     assert found["model"] == digest["model"]
 
 
-def test_default_shards_are_the_specifications(sign, tree):
+def test_default_shards(sign, tree):
     folder = tree(FILES)
     sign(folder, "--shards")
     how = statement_of(folder / "model.sig")["predicate"]["serialization"]
-    assert (how["method"], how["shard_size"]) == ("shards", 1_000_000_000)
+    assert (how["method"], how["shard_size"]) == ("shards", 64 << 20)
 
 
 @pytest.mark.parametrize("size, count", [("1K", 1024), ("3M", 3 << 20), ("2G", 2 << 30)])
@@ -244,7 +244,10 @@ WRONG = [
     (["--shard-size", "18446744073709551616"], "a number"),
     (["--shard-size", "99999999999G"], "a number"),
     (["--shard-size", "9007199254740993"], "2^53"),
-    (["--shards", "--files"], "only one of"),
+    (["--shards-signature", "x"], "both"),
+    (["--files", "--shards-signature", "x"], "both"),
+    (["--shards", "--shards-signature", "x"], "both"),
+    (["--files", "--shards", "--shard-size", "8"], "only one of"),
     (["--shards", "--shard-size", "8"], "only one of"),
     (["--jobs", "5000"], "4096"),
     (["--jobs", "two"], "a number"),
@@ -275,6 +278,7 @@ OMS_ONLY = [
     (["--hash", "blake3"], "sha256"),
     (["--shards"], "whole files"),
     (["--shard-size", "8"], "whole files"),
+    (["--files", "--shards"], "whole files"),
     (["--ignore", "x"], "single files"),
     (["--include-git"], "single files"),
     (["--follow-symlinks"], "single files"),

@@ -151,6 +151,43 @@ class Sign:
             self.check_litter()
 
 
+class SignBoth(Sign):
+    """Signing files and shards: of a failure both signatures stay as they were, or are new."""
+
+    def __init__(self, hallmark, keys, folder, *, old=True):
+        self.second = folder / "shards.sig"
+        self.second_old = None
+        super().__init__(hallmark, keys, folder, "oms", directory=True, old=old)
+        if old:
+            self.second_old = self.second.read_bytes()
+        self.names |= {"shards.sig"}
+
+    def arguments(self, *more):
+        return super().arguments("--files", "--shard-size", "4K", "--shards-signature",
+                                 self.second, *more)  # fmt: skip
+
+    def reset(self):
+        super().reset()
+        self.second.unlink(missing_ok=True)
+        if self.second_old is not None:
+            self.second.write_bytes(self.second_old)
+
+    def check_file(self):
+        super().check_file()
+        found = self.second.read_bytes() if self.second.exists() else None
+        if found != self.second_old:
+            assert found is not None, "the old signature is gone"
+            self.hallmark("verify", self.model, "--signature", self.second, "--key",
+                          self.key.public, expect=support.OK)  # fmt: skip
+
+    def check(self, result, report):
+        super().check(result, report)
+        if report.name not in ("unlink", "unlinkat"):
+            new = [path.exists() and path.read_bytes() != old for path, old in
+                   ((self.signature, self.old), (self.second, self.second_old))]  # fmt: skip
+            assert new[0] == new[1], "one signature is new, the other is not"
+
+
 class Verify:
     """Verifying, with a model that is as signed, or is not."""
 
@@ -240,6 +277,8 @@ SCENARIOS = {
     "sign-oms-directory": lambda h, k, f: Sign(h, k, f, "oms", directory=True),
     "sign-oms-new": lambda h, k, f: Sign(h, k, f, "oms", directory=True, old=False),
     "sign-oms-file": lambda h, k, f: Sign(h, k, f, "oms"),
+    "sign-both": lambda h, k, f: SignBoth(h, k, f),
+    "sign-both-new": lambda h, k, f: SignBoth(h, k, f, old=False),
     "sign-sig-json": lambda h, k, f: Sign(h, k, f, "sig-json"),
     "sign-manifest-json": lambda h, k, f: Sign(h, k, f, "manifest-json"),
     "verify-oms-directory": lambda h, k, f: Verify(h, k, f, "oms", directory=True),
