@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* path -> tree -> digest -> manifest -> statement -> envelope -> signature file */
 #include "collect.h"
+#include "parts.h"
 #include "report.h"
+#include "reuse.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,7 +11,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define SIGN_FLAGS (HM_SIGN_INCLUDE_GIT | HM_SIGN_FOLLOW_SYMLINKS | HM_SIGN_NAME_DOT)
+#define SIGN_FLAGS                                                                                 \
+    (HM_SIGN_INCLUDE_GIT | HM_SIGN_FOLLOW_SYMLINKS | HM_SIGN_NAME_DOT | HM_SIGN_FILES)
 
 /* One signing in progress. */
 typedef struct signing_job {
@@ -22,6 +25,8 @@ typedef struct signing_job {
     char *signature; /* where it will be written */
     hm_write_rule write_rule;
     hm_buf metadata; /* as read from a file */
+    hm_parts parts;
+    hm_reuse reuse;
     hm_collection *collections;
     hm_signing *signings;
     hm_report *report;
@@ -35,6 +40,8 @@ static void job_free(signing_job *job) {
     free(job->signings);
     free(job->signature);
     hm_buf_free(&job->metadata);
+    hm_parts_free(&job->parts);
+    hm_reuse_free(&job->reuse);
     hm_report_free(&job->report);
 }
 
@@ -54,11 +61,16 @@ static hm_status find_format(signing_job *job, hm_error **error) {
 static hm_status check_features(const signing_job *job, hm_error **error) {
     const hm_sign_options *options = job->options;
     bool hashing = options->hash != NULL && strcmp(options->hash, "sha256") != 0;
+    if (options->shard_size > 0 && (options->flags & HM_SIGN_FILES) != 0) {
+        return hm_fail(error, HM_USAGE, HM_REASON_NONE,
+                       "whole files and shards cannot both be asked for");
+    }
     if (!job->format->hashes && (hashing || options->shard_size > 0)) {
         return hm_fail(error, HM_USAGE, HM_REASON_NONE,
                        "the %s format always digests whole files with sha256", job->format->name);
     }
-    if (!job->format->directories && (options->ignore_count > 0 || options->flags != 0)) {
+    if (!job->format->directories &&
+        (options->ignore_count > 0 || (options->flags & ~HM_SIGN_FILES) != 0)) {
         return hm_fail(error, HM_USAGE, HM_REASON_NONE,
                        "the %s format signs single files: there is nothing to ignore or follow",
                        job->format->name);
@@ -131,6 +143,67 @@ static hm_status prepare(signing_job *job, hm_error **error) {
         status = check_models(job, error);
     }
     return status == HM_OK ? place_signature(job, error) : status;
+}
+
+/* ---- digests from elsewhere ---------------------------------------------------------------- */
+
+static hm_status open_known(signing_job *job, hm_error **error) {
+    const hm_sign_options *options = job->options;
+    bool parts = options->parts_count > 0;
+    bool reuse = options->reuse != NULL;
+    if (!parts && !reuse) {
+        return HM_OK;
+    }
+    if (parts && reuse) {
+        return hm_fail(error, HM_USAGE, HM_REASON_NONE,
+                       "digests come from parts or from an old signature, not from both");
+    }
+    if (job->format != &hm_format_oms) {
+        return hm_fail(error, HM_USAGE, HM_REASON_NONE,
+                       "the %s format digests the model itself: parts and old signatures are for "
+                       "oms",
+                       job->format->name);
+    }
+    return parts ? hm_parts_read(options->parts, options->parts_count, options, &job->parts,
+                                 &job->measure, error)
+                 : hm_reuse_open(options->reuse, job->signature, job->signer, &job->measure,
+                                 &job->reuse, error);
+}
+
+static hm_known_source known_source(signing_job *job) {
+    return job->options->parts_count > 0 ? (hm_known_source){&job->parts, hm_parts_find}
+           : job->options->reuse != NULL ? (hm_known_source){&job->reuse, hm_reuse_find}
+                                         : (hm_known_source){0};
+}
+
+/* What this run did not compute itself is said. */
+static hm_status report_known(signing_job *job, hm_error **error) {
+    hm_report *report = job->report;
+    if (job->options->parts_count > 0) {
+        report->known = HM_KNOWN_PARTS;
+        report->known_files = report->file_count;
+        report->known_bytes = report->byte_count;
+        return hm_report_add_warning(report, error,
+                                     "the digests are those of %zu parts and were not computed "
+                                     "again; parts are not signed",
+                                     job->parts.count);
+    }
+    if (job->options->reuse == NULL) {
+        return HM_OK;
+    }
+    report->known = HM_KNOWN_SIGNATURE;
+    report->known_files = job->reuse.files;
+    report->known_bytes = job->reuse.bytes;
+    if (job->reuse.doubt != NULL) {
+        return hm_report_add_warning(report, error, "nothing was taken over from %s: %s",
+                                     job->reuse.old_path, job->reuse.doubt);
+    }
+    return job->reuse.files == 0
+               ? HM_OK
+               : hm_report_add_warning(report, error,
+                                       "the digests of %zu files are those of %s and were not "
+                                       "computed again",
+                                       job->reuse.files, job->reuse.old_path);
 }
 
 /* ---- what must not be written over --------------------------------------------------------- */
@@ -240,6 +313,8 @@ static hm_status collect_all(signing_job *job, hm_error **error) {
         .ignore = options->ignore,
         .ignore_count = options->ignore_count,
         .signature = job->signature,
+        .record = job->reuse.record,
+        .known = known_source(job),
     };
     collect.measure.jobs = options->jobs;
     collect.measure.progress = options->progress;
@@ -267,8 +342,11 @@ static hm_status write_signature(signing_job *job, hm_error **error) {
     if (status == HM_OK) {
         status = check_target(job, error);
     }
-    return status == HM_OK
-               ? hm_write_file(job->signature, hm_buf_view(&file), 0666, job->write_rule, error)
+    if (status == HM_OK) {
+        status = hm_write_file(job->signature, hm_buf_view(&file), 0666, job->write_rule, error);
+    }
+    return status == HM_OK && job->reuse.record != NULL
+               ? hm_reuse_write(&job->reuse, hm_buf_view(&file), job->signer, error)
                : status;
 }
 
@@ -305,8 +383,10 @@ static hm_status fill_report(signing_job *job, hm_error **error) {
     }
     const hm_item *twice;
     (void)hm_manifest_sort(first, &twice);
-    return status == HM_OK ? hm_report_take_manifest(report, first, HM_OMS_ORDER_NAME, error)
-                           : status;
+    if (status == HM_OK) {
+        status = hm_report_take_manifest(report, first, HM_OMS_ORDER_NAME, error);
+    }
+    return status == HM_OK ? report_known(job, error) : status;
 }
 
 static hm_status run(signing_job *job, hm_error **error) {
@@ -321,6 +401,9 @@ static hm_status run(signing_job *job, hm_error **error) {
     }
     if (status == HM_OK) {
         status = describe_all(job, error);
+    }
+    if (status == HM_OK) {
+        status = open_known(job, error);
     }
     if (status == HM_OK) {
         hm_write_file_recover(job->signature);
