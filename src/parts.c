@@ -151,33 +151,6 @@ static void hint_again(const hm_parts *parts, size_t index, hm_error **error) {
                       parts->list[index].part, parts->list[index].part_count, parts->paths[index]);
 }
 
-static hm_status check_tree(const hm_parts *parts, const hm_tree *tree, hm_error **error) {
-    uint8_t digest[32];
-    uint64_t bytes;
-    size_t other = 0;
-    hm_status status = hm_tree_digest(tree, &bytes, digest, error);
-    for (size_t i = 0; i < parts->count && status == HM_OK; i++) {
-        other += memcmp(parts->list[i].tree_digest, digest, sizeof(digest)) != 0 ? 1 : 0;
-    }
-    for (size_t i = 0; i < parts->count && other > 0 && status == HM_OK; i++) {
-        const hm_part *part = &parts->list[i];
-        if (memcmp(part->tree_digest, digest, sizeof(digest)) != 0) {
-            status = hm_fail(error, HM_REFUSED, HM_REASON_CHANGED_WHILE_READING,
-                             "%s is of a tree of %zu files and %" PRIu64 " bytes, and %s has %zu "
-                             "files and %" PRIu64 " bytes now, or other names or sizes",
-                             parts->paths[i], part->tree_files, part->tree_bytes, tree->model->path,
-                             tree->count, bytes);
-            if (other < parts->count) {
-                hint_again(parts, i, error);
-            } else {
-                hm_error_add_hint(error, "digest all parts again: how the model is split depends "
-                                         "on every name and size");
-            }
-        }
-    }
-    return status;
-}
-
 static bool part_ignores(const hm_part *part, const char *path) {
     for (size_t i = 0; i < part->ignore_count; i++) {
         if (strcmp(part->ignore[i], path) == 0) {
@@ -196,27 +169,80 @@ static bool ignores(const hm_ignore *ignore, const char *path) {
     return false;
 }
 
-/* The signature's own place is left out by signing alone, and may be unknown to the parts. */
-static hm_status check_ignore(const hm_part *part, const hm_ignore *ignore, hm_error **error) {
-    const char *lacking = NULL;
-    const char *who = "the parts leave out";
-    for (size_t i = 0; i < part->ignore_count && lacking == NULL; i++) {
-        lacking = ignores(ignore, part->ignore[i]) ? NULL : part->ignore[i];
-    }
-    for (size_t i = 0; i < ignore->count && lacking == NULL; i++) {
-        const struct hm_ignore_rule *rule = &ignore->rules[i];
-        if (rule->source != HM_IGNORED_SIGNATURE && !part_ignores(part, rule->path)) {
-            lacking = rule->path;
-            who = "the parts do not leave out";
+static bool covers(const char *rule, const char *path) {
+    size_t length = strlen(rule);
+    return strncmp(path, rule, length) == 0 && (path[length] == '\0' || path[length] == '/');
+}
+
+/* A path that this signing takes in and the parts left out, or NULL. */
+static const char *left_out(const hm_part *part, const hm_tree *tree, const hm_ignore *ignore) {
+    for (size_t i = 0; i < part->ignore_count; i++) {
+        for (size_t j = 0; !ignores(ignore, part->ignore[i]) && j < tree->count; j++) {
+            if (covers(part->ignore[i], tree->entries[j].name)) {
+                return part->ignore[i];
+            }
         }
     }
-    if (lacking == NULL) {
+    return NULL;
+}
+
+/* And the other way round. */
+static const char *taken_in(const hm_part *part, const hm_tree *tree) {
+    for (size_t i = 0; i < tree->hole_count; i++) {
+        if (!part_ignores(part, tree->holes[i].path)) {
+            return tree->holes[i].path;
+        }
+    }
+    return NULL;
+}
+
+/*
+ * Rules that leave nothing out may differ, such as that for the signature's own place: asked when
+ * the trees differ, for a reason.
+ */
+static hm_status explain_by_ignore(const hm_part *part, const hm_tree *tree,
+                                   const hm_ignore *ignore, hm_error **error) {
+    const char *out = left_out(part, tree, ignore);
+    const char *in = out == NULL ? taken_in(part, tree) : NULL;
+    if (out == NULL && in == NULL) {
         return HM_OK;
     }
     hm_status status =
-        hm_fail(error, HM_USAGE, HM_REASON_NONE, "%s %s, unlike this signing", who, lacking);
+        hm_fail(error, HM_USAGE, HM_REASON_NONE, "the parts %s %s, unlike this signing",
+                out != NULL ? "leave out" : "do not leave out", out != NULL ? out : in);
     hm_error_add_hint(error, "give the same --ignore and --include-git to 'hallmark digest' and "
                              "'hallmark sign'");
+    return status;
+}
+
+static hm_status check_tree(const hm_parts *parts, const hm_tree *tree, const hm_ignore *ignore,
+                            hm_error **error) {
+    uint8_t digest[32];
+    uint64_t bytes;
+    size_t other = 0;
+    hm_status status = hm_tree_digest(tree, &bytes, digest, error);
+    for (size_t i = 0; i < parts->count && status == HM_OK; i++) {
+        other += memcmp(parts->list[i].tree_digest, digest, sizeof(digest)) != 0 ? 1 : 0;
+    }
+    if (status == HM_OK && other > 0) {
+        status = explain_by_ignore(&parts->list[0], tree, ignore, error);
+    }
+    for (size_t i = 0; i < parts->count && other > 0 && status == HM_OK; i++) {
+        const hm_part *part = &parts->list[i];
+        if (memcmp(part->tree_digest, digest, sizeof(digest)) != 0) {
+            status = hm_fail(error, HM_REFUSED, HM_REASON_CHANGED_WHILE_READING,
+                             "%s is of a tree of %zu files and %" PRIu64 " bytes, and %s has %zu "
+                             "files and %" PRIu64 " bytes now, or other names or sizes",
+                             parts->paths[i], part->tree_files, part->tree_bytes, tree->model->path,
+                             tree->count, bytes);
+            if (other < parts->count) {
+                hint_again(parts, i, error);
+            } else {
+                hm_error_add_hint(error, "digest all parts again: how the model is split depends "
+                                         "on every name and size");
+            }
+        }
+    }
     return status;
 }
 
@@ -309,10 +335,7 @@ hm_status hm_parts_find(void *context, const hm_collection *collection,
     known->method = measure->method;
     known->hash = measure->hash;
     known->shard_size = measure->shard_size;
-    hm_status status = check_ignore(&parts->list[0], &collection->ignore, error);
-    if (status == HM_OK) {
-        status = check_tree(parts, &collection->tree, error);
-    }
+    hm_status status = check_tree(parts, &collection->tree, &collection->ignore, error);
     for (size_t i = 0; i < parts->count && status == HM_OK; i++) {
         status = take_part(parts, i, &collection->tree, known, error);
     }
