@@ -81,8 +81,8 @@ static char *record_path(const char *signature) {
 }
 
 /*
- * No record, or one of another signature, is what the first signing and a crash leave behind: all is
- * read. One that the key did not sign is somebody's work, and is told.
+ * No record, or one of another signature, is what the first signing and a crash leave behind: all
+ * is read. One that the key did not sign is somebody's work, and is told.
  */
 static hm_status read_record(const char *signature, hm_bytes file, const hm_signer *signer,
                              hm_reuse *reuse, hm_error **error) {

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What can be said of a file's content without reading it: docs/distributed.md and
- * docs/reuse.md say what that is worth. */
+/*
+ * What can be said of a file's content without reading it. docs/distributed.md and docs/reuse.md
+ * say what that is worth.
+ */
 #include "model/model.h"
 
 #include <fcntl.h>
