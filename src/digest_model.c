@@ -50,6 +50,7 @@ static hm_status run(const hm_model *model, const hm_digest_options *options, hm
         status =
             hm_format_default_path(&hm_format_oms, model->path, !model->is_file, &signature, error);
         collect.signature = signature;
+        hm_write_file_recover(options->out);
     }
     if (status != HM_OK) {
         return status;

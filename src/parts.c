@@ -374,12 +374,14 @@ hm_status hm_parts_check_target(const hm_model *model, const char *path, hm_erro
         return refuse_target(path, "the model itself", error);
     }
     hm_auto_error cause = NULL;
-    if (hm_read_file(path, HM_SIGNATURE_FILE_LIMIT, &old, &cause) == HM_UNDECIDED) {
+    status = hm_read_file(path, HM_SIGNATURE_FILE_LIMIT, &old, &cause);
+    if (status == HM_OK) {
+        status = hm_part_recognise(hm_buf_view(&old), &cause);
+    }
+    if (status == HM_UNDECIDED) {
         return hm_error_move(error, &cause);
     }
-    return cause == NULL && hm_part_recognise(hm_buf_view(&old))
-               ? HM_OK
-               : refuse_target(path, "not an older part", error);
+    return status == HM_OK ? HM_OK : refuse_target(path, "not an older part", error);
 }
 
 static hm_status describe_tree(const hm_collection *collection, hm_part *part, hm_error **error) {

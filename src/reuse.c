@@ -130,11 +130,11 @@ static hm_status check_target(const char *path, hm_error **error) {
     hm_status status = S_ISREG(st.st_mode)
                            ? hm_read_file(path, HM_SIGNATURE_FILE_LIMIT, &old, &cause)
                            : HM_REFUSED;
-    if (status == HM_UNDECIDED) {
-        return hm_error_move(error, &cause);
+    if (status == HM_OK) {
+        status = hm_state_recognise(hm_buf_view(&old), &cause);
     }
-    if (status == HM_OK && hm_state_recognise(hm_buf_view(&old))) {
-        return HM_OK;
+    if (status == HM_OK || status == HM_UNDECIDED) {
+        return status == HM_OK ? HM_OK : hm_error_move(error, &cause);
     }
     status = hm_fail(error, HM_USAGE, HM_REASON_NONE,
                      "%s is not a record of file states, and is not written over", path);

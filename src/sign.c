@@ -407,6 +407,9 @@ static hm_status run(signing_job *job, hm_error **error) {
     }
     if (status == HM_OK) {
         hm_write_file_recover(job->signature);
+        if (job->reuse.record != NULL) {
+            hm_write_file_recover(job->reuse.record);
+        }
         status = collect_all(job, error);
     }
     if (status == HM_OK) {

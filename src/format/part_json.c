@@ -206,16 +206,17 @@ static hm_status read_entries(hm_json *root, const char *what, hm_part *part, hm
     return status;
 }
 
-bool hm_part_recognise(hm_bytes file) {
+hm_status hm_part_recognise(hm_bytes file, hm_error **error) {
     hm_auto_json doc = NULL;
-    hm_auto_error ignored = NULL;
-    if (hm_json_parse(file, "part", &doc, &ignored) != HM_OK) {
-        return false;
+    hm_status status = hm_json_parse(file, "part", &doc, error);
+    if (status != HM_OK) {
+        return status;
     }
     const hm_json *root = hm_json_root(doc);
-    const hm_json *format = root->type == HM_JSON_OBJECT ? hm_json_get(root, "format") : NULL;
-    return format != NULL && format->type == HM_JSON_STRING &&
-           hm_bytes_equal_text(format->text, format_text);
+    const hm_json *kind = root->type == HM_JSON_OBJECT ? hm_json_get(root, "format") : NULL;
+    bool known = kind != NULL && kind->type == HM_JSON_STRING &&
+                 hm_bytes_equal_text(kind->text, format_text);
+    return known ? HM_OK : malformed("part", "it is something else", error);
 }
 
 hm_status hm_part_parse(hm_bytes text, const char *what, hm_part *part, hm_error **error) {

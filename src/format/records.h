@@ -30,7 +30,8 @@ typedef struct hm_part {
     size_t file_capacity;
 } hm_part;
 
-bool hm_part_recognise(hm_bytes file);
+/* ::HM_OK when the file calls itself one, ::HM_REFUSED when not. */
+HM_MUST_USE hm_status hm_part_recognise(hm_bytes file, hm_error **error);
 /* ::HM_REFUSED malformed; `what` names the file. `part` must be zeroed, and freed in any case. */
 HM_MUST_USE hm_status hm_part_parse(hm_bytes text, const char *what, hm_part *part,
                                     hm_error **error);
@@ -50,7 +51,8 @@ typedef struct hm_state_record {
     size_t count, capacity;
 } hm_state_record;
 
-bool hm_state_recognise(hm_bytes file);
+/* ::HM_OK when the file calls itself one, ::HM_REFUSED when not. */
+HM_MUST_USE hm_status hm_state_recognise(hm_bytes file, hm_error **error);
 /*
  * Reads a record and checks its signature under `key` before anything of it is used. ::HM_REFUSED
  * malformed or bad-signature. `record` must be zeroed, and freed in any case.

@@ -149,16 +149,17 @@ static hm_status read_envelope(hm_json *root, const char *what, hm_buf *payload,
     return status == HM_OK ? hm_json_refuse_rest(root, what, error) : status;
 }
 
-bool hm_state_recognise(hm_bytes file) {
+hm_status hm_state_recognise(hm_bytes file, hm_error **error) {
     hm_auto_json doc = NULL;
-    hm_auto_error ignored = NULL;
-    if (hm_json_parse(file, "record", &doc, &ignored) != HM_OK) {
-        return false;
+    hm_status status = hm_json_parse(file, "record", &doc, error);
+    if (status != HM_OK) {
+        return status;
     }
     const hm_json *root = hm_json_root(doc);
-    const hm_json *type = root->type == HM_JSON_OBJECT ? hm_json_get(root, "payloadType") : NULL;
-    return type != NULL && type->type == HM_JSON_STRING &&
-           hm_bytes_equal_text(type->text, PAYLOAD_TYPE);
+    const hm_json *kind = root->type == HM_JSON_OBJECT ? hm_json_get(root, "payloadType") : NULL;
+    bool known = kind != NULL && kind->type == HM_JSON_STRING &&
+                 hm_bytes_equal_text(kind->text, PAYLOAD_TYPE);
+    return known ? HM_OK : malformed("record", "it is something else", error);
 }
 
 hm_status hm_state_parse(hm_bytes file, const char *what, const hm_pubkey *key,

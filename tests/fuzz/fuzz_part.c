@@ -42,7 +42,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     fuzz_verdict(status, &error);
     if (status == HM_OK) {
         check_part(&part);
-        FUZZ_CHECK(hm_part_recognise(hm_bytes_of(data, size)));
+        FUZZ_CHECK(hm_part_recognise(hm_bytes_of(data, size), &error) == HM_OK);
     }
     hm_part_free(&part);
     return 0;

@@ -21,7 +21,7 @@ static void write_and_read(const hm_state_record *record) {
     hm_auto_buf file = {0};
     hm_state_record again = {0};
     FUZZ_CHECK(hm_state_write(record, fuzz_ec_signer(), &file, &error) == HM_OK);
-    FUZZ_CHECK(hm_state_recognise(hm_buf_view(&file)));
+    FUZZ_CHECK(hm_state_recognise(hm_buf_view(&file), &error) == HM_OK);
     FUZZ_CHECK(hm_state_parse(hm_buf_view(&file), "again", fuzz_ec_signer()->public_key, &again,
                               &error) == HM_OK);
     FUZZ_CHECK(again.count == record->count);
