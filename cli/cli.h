@@ -17,6 +17,7 @@ typedef enum cli_kind {
     CLI_FLAG,   /* bool */
     CLI_TEXT,   /* const char *, given at most once */
     CLI_TEXTS,  /* cli_texts, may be given again */
+    CLI_WORDS,  /* cli_texts: all words up to the next option; may be given again */
     CLI_NUMBER, /* cli_number */
     CLI_SIZE,   /* cli_number; K, M, G for powers of 1024 */
 } cli_kind;

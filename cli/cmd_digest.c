@@ -2,6 +2,8 @@
 #include "cli.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 typedef struct arguments {
     const char *hash;
@@ -9,6 +11,8 @@ typedef struct arguments {
     cli_texts ignore;
     bool include_git;
     bool follow_symlinks;
+    const char *part;
+    const char *out;
     cli_work work;
 } arguments;
 
@@ -23,9 +27,28 @@ static const cli_option options[] = {
                "Take in .git, .gitignore, .gitattributes and .github."),
     CLI_OPTION(arguments, follow_symlinks, CLI_FLAG, "follow-symlinks", NULL,
                "Digest what symbolic links to files inside the model lead to."),
+    CLI_OPTION(arguments, part, CLI_TEXT, "part", "I/N",
+               "Digest one of N shares, numbered from 1, that take about the same time; 'hallmark "
+               "sign --parts' puts them together. Needs --out."),
+    CLI_OPTION(arguments, out, CLI_TEXT, "out", "FILE", "Where to write the share's digests."),
     CLI_WORK_OPTIONS(arguments),
     {0},
 };
+
+/* Digits without sign or space. */
+static bool read_count(const char *text, const char **end, unsigned *count) {
+    enum { DIGITS = 6 };
+    size_t length = strspn(text, "0123456789");
+    *end = text + length;
+    *count = length <= DIGITS ? (unsigned)strtoul(text, NULL, 10) : 0;
+    return length > 0 && length <= DIGITS;
+}
+
+static bool read_part(const char *text, unsigned *part, unsigned *count) {
+    const char *end;
+    return read_count(text, &end, part) && *end == '/' && read_count(end + 1, &end, count) &&
+           *end == '\0' && *part > 0 && *part <= *count;
+}
 
 static int digest(const arguments *given, const char *path) {
     hm_error *error = NULL;
@@ -40,6 +63,10 @@ static int digest(const arguments *given, const char *path) {
     how.ignore = given->ignore.list;
     how.ignore_count = given->ignore.count;
     how.jobs = (unsigned)given->work.jobs.value;
+    how.out = given->out;
+    if (given->part != NULL) {
+        (void)read_part(given->part, &how.part, &how.part_count);
+    }
     how.progress = cli_progress_show;
     how.progress_context = &progress;
     hm_status status = hm_model_open(path, &model, &error);
@@ -59,6 +86,14 @@ static int act(const cli_command *command, void *arguments_given, const cli_text
     }
     if (given->layout.files && cli_shard_size(&given->layout) != 0) {
         return cli_usage(command, "only one of --files, --shards and --shard-size can be given");
+    }
+    unsigned part;
+    unsigned count;
+    if ((given->part != NULL) != (given->out != NULL)) {
+        return cli_usage(command, "--part I/N and --out FILE go together");
+    }
+    if (given->part != NULL && !read_part(given->part, &part, &count)) {
+        return cli_usage(command, "--part wants I/N, such as 1/8, not '%s'", given->part);
     }
     int code = cli_check(command, &given->layout, &given->work);
     return code == HM_OK ? digest(given, operands->list[0]) : code;

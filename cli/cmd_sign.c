@@ -22,6 +22,8 @@ typedef struct arguments {
     const char *signer_id;
     cli_number key_version;
     const char *metadata;
+    cli_texts parts;
+    const char *reuse;
     cli_work work;
 } arguments;
 
@@ -65,13 +67,21 @@ static const cli_option options[] = {
                "Record the version of the key; manifest-json only."),
     CLI_OPTION(arguments, metadata, CLI_TEXT, "metadata", "FILE.json",
                "The training metadata, which sig-json signs and needs."),
+    CLI_OPTION(arguments, parts, CLI_WORDS, "parts", "FILE...",
+               "Take all digests from the parts that 'hallmark digest --part' wrote: every word up "
+               "to the next option. oms only."),
+    CLI_OPTION(arguments, reuse, CLI_TEXT, "reuse", "SIGNATURE",
+               "Take over the digests of an older signature by the same key, for files that are "
+               "provably unchanged since. oms only."),
     CLI_WORK_OPTIONS(arguments),
     {0},
 };
 
 static int check(const cli_command *command, const arguments *given, const cli_texts *models) {
     if (models->count == 0) {
-        return cli_usage(command, "name a model: a file or a directory");
+        return cli_usage(command, given->parts.count > 0
+                                      ? "name the model before --parts FILE..., or behind --"
+                                      : "name a model: a file or a directory");
     }
     if (given->key == NULL) {
         return cli_usage(command, "--key is missing; 'hallmark key generate' makes one");
@@ -106,7 +116,12 @@ static void fill(const arguments *given, cli_progress *progress, hm_sign_options
     how->flags = (given->include_git ? HM_SIGN_INCLUDE_GIT : 0) |
                  (given->follow_symlinks ? HM_SIGN_FOLLOW_SYMLINKS : 0) |
                  (given->name_dot ? HM_SIGN_NAME_DOT : 0) |
-                 (wants_both(given) ? HM_SIGN_FILES_AND_SHARDS : 0);
+                 (wants_both(given)     ? HM_SIGN_FILES_AND_SHARDS
+                  : given->layout.files ? HM_SIGN_FILES
+                                        : 0);
+    how->parts = given->parts.list;
+    how->parts_count = given->parts.count;
+    how->reuse = given->reuse;
     how->signature = given->signature;
     how->format = given->format;
     how->hash = given->hash;

@@ -147,7 +147,8 @@ static parsed store(const cli_command *command, const cli_option *option, const 
     switch (option->kind) {
     case CLI_FLAG: *(bool *)target = true; return GO_ON;
     case CLI_TEXT: return store_text(command, option, value, target);
-    case CLI_TEXTS: return cli_texts_add(target, value) ? GO_ON : no_memory();
+    case CLI_TEXTS:
+    case CLI_WORDS: return cli_texts_add(target, value) ? GO_ON : no_memory();
     case CLI_NUMBER:
     case CLI_SIZE: return store_number(command, option, value, target);
     }
@@ -176,7 +177,12 @@ static parsed take_option(const cli_command *command, int argc, char **argv, int
         }
         value = argv[++*index];
     }
-    return store(command, option, value, arguments);
+    parsed result = store(command, option, value, arguments);
+    bool more = option->kind == CLI_WORDS && value == argv[*index];
+    while (more && result == GO_ON && *index + 1 < argc && argv[*index + 1][0] != '-') {
+        result = store(command, option, argv[++*index], arguments);
+    }
+    return result;
 }
 
 static parsed parse(const cli_command *command, int argc, char **argv, void *arguments,
@@ -204,7 +210,7 @@ static parsed parse(const cli_command *command, int argc, char **argv, void *arg
 
 static void free_lists(const cli_command *command, void *arguments) {
     for (const cli_option *option = command->options; option->name != NULL; option++) {
-        if (option->kind == CLI_TEXTS) {
+        if (option->kind == CLI_TEXTS || option->kind == CLI_WORDS) {
             cli_texts_free((cli_texts *)(void *)((char *)arguments + option->offset));
         }
     }

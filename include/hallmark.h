@@ -335,6 +335,22 @@ typedef struct hm_sign_options {
     const char *shards_signature; /**< With ::HM_SIGN_FILES_AND_SHARDS: where to write that of the
                                        shards. NULL: `model.shards.sig` in a directory,
                                        `NAME.shards.sig` beside a file. */
+    /**
+     * Part files that hm_digest() wrote, in any order, to take all digests from: nothing of the
+     * model is read. They must be all parts of one splitting, and the model must have the names,
+     * sizes and modification times that they were made of. They are believed like this machine's
+     * own reading. What `hash` and `shard_size` leave open is as in the parts. One model, `oms`
+     * only.
+     */
+    const char *const *parts;
+    size_t parts_count;
+    /**
+     * An older `oms` signature by the same signer: the digests of files that its record of file
+     * states proves unchanged are taken over. The record lies beside it, with ".state" added to its
+     * name; one is written for the new signature. Without a record everything is read. See
+     * docs/reuse.md for what the proof does not see. One model, `oms` only.
+     */
+    const char *reuse;
 } hm_sign_options;
 #define HM_SIGN_OPTIONS_INIT                                                                       \
     { .size = sizeof(hm_sign_options) }
@@ -347,6 +363,8 @@ typedef struct hm_sign_options {
  * reading the model once. Each leaves the other's file out.
  */
 #define HM_SIGN_FILES_AND_SHARDS (UINT64_C(1) << 4)
+/** With `parts`: whole files are demanded, where a `shard_size` of 0 would leave that open. */
+#define HM_SIGN_FILES (UINT64_C(1) << 6)
 
 /**
  * Signs models and writes one signature file, or two, whole or not at all. A signature of shards in
@@ -411,6 +429,14 @@ typedef struct hm_digest_options {
     unsigned jobs;
     hm_progress_fn progress;
     void *progress_context;
+    /**
+     * Digest one share of the model, `part` of `part_count` from 1, and write its digests to the
+     * file `out`, which must not lie inside the model. The model's names and sizes alone decide
+     * what is in a share. A signature in the default place of `oms` is left out. The report then
+     * has neither model digest nor root digest. 0, 0 and NULL: all, and no file.
+     */
+    unsigned part, part_count;
+    const char *out;
 } hm_digest_options;
 #define HM_DIGEST_OPTIONS_INIT                                                                     \
     { .size = sizeof(hm_digest_options) }

@@ -78,6 +78,9 @@ static hm_status gather_ignore(const hm_model *model, const hm_collect_options *
         status = ignore_signature(model, options->shards_signature, ignore, error);
     }
     if (status == HM_OK) {
+        status = ignore_signature(model, options->record, ignore, error);
+    }
+    if (status == HM_OK) {
         status = hm_collect_ignore(options->ignore, options->ignore_count, ignore, error);
     }
     return status;
@@ -115,21 +118,20 @@ static hm_status check_tree(const hm_tree *tree, hm_error **error) {
 }
 
 /* Something must be left that the signature covers. */
-static hm_status check_covered(const hm_model *model, const hm_manifest *manifest,
-                               hm_error **error) {
-    for (size_t i = 0; i < manifest->count; i++) {
-        if (manifest->method == HM_METHOD_FILES || manifest->items[i].end > 0) {
+static hm_status check_covered(const hm_tree *tree, hm_method method, hm_error **error) {
+    for (size_t i = 0; i < tree->count; i++) {
+        if (method == HM_METHOD_FILES || tree->entries[i].size > 0) {
             return HM_OK;
         }
     }
     return hm_fail(error, HM_REFUSED, HM_REASON_UNSUPPORTED, "the model %s has no %s to sign",
-                   model->path, manifest->method == HM_METHOD_FILES ? "file" : "byte");
+                   tree->model->path, method == HM_METHOD_FILES ? "file" : "byte");
 }
 
 static hm_status refuse_changed(const hm_tree *tree, const hm_file_state *states,
                                 hm_error **error) {
     for (size_t i = 0; i < tree->count; i++) {
-        if (states[i] != HM_FILE_READ) {
+        if (states[i] != HM_FILE_READ && states[i] != HM_FILE_SPARED) {
             hm_status status = hm_fail(error, HM_REFUSED, HM_REASON_CHANGED_WHILE_READING,
                                        "%s in %s changed while it was being read",
                                        tree->entries[i].name, tree->model->path);
@@ -138,6 +140,28 @@ static hm_status refuse_changed(const hm_tree *tree, const hm_file_state *states
         }
     }
     return HM_OK;
+}
+
+static hm_status measure(const hm_collect_options *options, hm_collection *collection,
+                         hm_error **error) {
+    HM_CLEANUP(hm_manifest_free) hm_manifest known = {0};
+    hm_measure_options how = options->measure;
+    how.stop_on_change = true;
+    how.shards = options->shards_signature != NULL ? &collection->shards : NULL;
+    hm_auto_free hm_file_state *states = hm_alloc(collection->tree.count, sizeof(hm_file_state));
+    if (states == NULL) {
+        return hm_fail_memory(error);
+    }
+    hm_status status = HM_OK;
+    if (options->known.find != NULL) {
+        status = options->known.find(options->known.context, collection, &how, &known, error);
+        how.known = &known;
+    }
+    if (status == HM_OK) {
+        status = hm_manifest_measure(&collection->tree, NULL, &how, &collection->manifest, states,
+                                     error);
+    }
+    return status == HM_OK ? refuse_changed(&collection->tree, states, error) : status;
 }
 
 hm_status hm_collect(const hm_model *model, const hm_collect_options *options,
@@ -150,25 +174,10 @@ hm_status hm_collect(const hm_model *model, const hm_collect_options *options,
     if (status == HM_OK) {
         status = check_tree(&collection->tree, error);
     }
-    if (status != HM_OK) {
-        return status;
-    }
-    hm_auto_free hm_file_state *states = hm_alloc(collection->tree.count, sizeof(hm_file_state));
-    if (states == NULL) {
-        return hm_fail_memory(error);
-    }
-    hm_measure_options measure = options->measure;
-    measure.stop_on_change = true;
-    measure.shards = options->shards_signature != NULL ? &collection->shards : NULL;
-    status = hm_manifest_measure(&collection->tree, NULL, &measure, &collection->manifest, states,
-                                 error);
     if (status == HM_OK) {
-        status = refuse_changed(&collection->tree, states, error);
+        hm_method method =
+            options->shards_signature != NULL ? HM_METHOD_SHARDS : options->measure.method;
+        status = check_covered(&collection->tree, method, error);
     }
-    if (status == HM_OK) {
-        status = check_covered(model, &collection->manifest, error);
-    }
-    return status == HM_OK && measure.shards != NULL
-               ? check_covered(model, &collection->shards, error)
-               : status;
+    return status == HM_OK ? measure(options, collection, error) : status;
 }

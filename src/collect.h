@@ -5,6 +5,21 @@
 
 #include "model/model.h"
 
+typedef struct hm_collection {
+    hm_ignore ignore;
+    hm_tree tree;
+    hm_manifest manifest;
+    hm_manifest shards; /* a second one, of the same bytes */
+} hm_collection;
+
+/* Digests from elsewhere than this run's reading: asked for once the tree is known. */
+typedef struct hm_known_source {
+    void *context;
+    /* Gives those that are proven to be of this tree, sorted. */
+    hm_status (*find)(void *context, const hm_collection *collection,
+                      const hm_measure_options *measure, hm_manifest *known, hm_error **error);
+} hm_known_source;
+
 typedef struct hm_collect_options {
     hm_measure_options measure;
     bool include_git;
@@ -13,14 +28,9 @@ typedef struct hm_collect_options {
     size_t ignore_count;
     const char *signature;        /* left out when it lies inside the model; NULL: none */
     const char *shards_signature; /* likewise; not NULL: both manifests are wanted */
+    const char *record;           /* likewise */
+    hm_known_source known;        /* of no digests when `find` is NULL */
 } hm_collect_options;
-
-typedef struct hm_collection {
-    hm_ignore ignore;
-    hm_tree tree;
-    hm_manifest manifest;
-    hm_manifest shards; /* a second one, of the same bytes */
-} hm_collection;
 
 /*
  * Everything in the model must be something that can be signed; otherwise ::HM_REFUSED, since what

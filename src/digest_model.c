@@ -1,8 +1,39 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "collect.h"
+#include "parts.h"
 #include "report.h"
 
 #define DIGEST_FLAGS (HM_DIGEST_INCLUDE_GIT | HM_DIGEST_FOLLOW_SYMLINKS | HM_DIGEST_PATH_ORDER)
+
+/* One share and where its digests go, or neither. */
+static hm_status check_part(const hm_model *model, const hm_digest_options *options,
+                            hm_error **error) {
+    unsigned count = options->part_count;
+    if (count == 0 && options->part == 0 && options->out == NULL) {
+        return HM_OK;
+    }
+    if (options->out == NULL || count == 0) {
+        return hm_fail(error, HM_USAGE, HM_REASON_NONE,
+                       "a part of a model and a file for its digests go together");
+    }
+    if (options->part == 0 || options->part > count || count > HM_PART_LIMIT) {
+        return hm_fail(error, HM_USAGE, HM_REASON_NONE,
+                       "part %u of %u cannot be: parts are numbered from 1, and there are at most "
+                       "%d",
+                       options->part, count, HM_PART_LIMIT);
+    }
+    return hm_parts_check_target(model, options->out, error);
+}
+
+static hm_status finish_part(hm_collection *collection, const hm_collect_options *collect,
+                             const hm_digest_options *options, hm_report *made, hm_error **error) {
+    hm_status status = hm_parts_write(collection, &collect->measure, options->out, error);
+    made->part = options->part;
+    made->part_count = options->part_count;
+    made->part_path = hm_strdup(options->out);
+    hm_report_take_part(made, &collection->manifest);
+    return status == HM_OK && made->part_path == NULL ? hm_fail_memory(error) : status;
+}
 
 static hm_status run(const hm_model *model, const hm_digest_options *options, hm_report *made,
                      hm_error **error) {
@@ -13,8 +44,20 @@ static hm_status run(const hm_model *model, const hm_digest_options *options, hm
         .ignore = options->ignore,
         .ignore_count = options->ignore_count,
     };
-    hm_status status =
-        hm_collect_method(options->hash, options->shard_size, &collect.measure, error);
+    hm_auto_free char *signature = NULL;
+    hm_status status = check_part(model, options, error);
+    if (status == HM_OK && options->part_count > 0) { /* as signing will */
+        status =
+            hm_format_default_path(&hm_format_oms, model->path, !model->is_file, &signature, error);
+        collect.signature = signature;
+        hm_write_file_recover(options->out);
+    }
+    if (status != HM_OK) {
+        return status;
+    }
+    status = hm_collect_method(options->hash, options->shard_size, &collect.measure, error);
+    collect.measure.part = options->part;
+    collect.measure.part_count = options->part_count;
     collect.measure.jobs = options->jobs;
     collect.measure.progress = options->progress;
     collect.measure.progress_context = options->progress_context;
@@ -23,6 +66,9 @@ static hm_status run(const hm_model *model, const hm_digest_options *options, hm
     }
     if (status == HM_OK) {
         status = hm_report_add_holes(made, &collection.tree, error);
+    }
+    if (status == HM_OK && options->part_count > 0) {
+        return finish_part(&collection, &collect, options, made, error);
     }
     hm_oms_order order =
         (options->flags & HM_DIGEST_PATH_ORDER) != 0 ? HM_OMS_ORDER_PATH : HM_OMS_ORDER_NAME;

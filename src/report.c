@@ -67,6 +67,7 @@ void hm_report_free(hm_report **report) {
     free(old->model_path);
     free(old->signature_path);
     free(old->shards_path);
+    free(old->part_path);
     free(old);
     *report = NULL;
 }
@@ -134,6 +135,12 @@ void hm_report_count(hm_report *report) {
     }
 }
 
+void hm_report_take_part(hm_report *report, hm_manifest *manifest) {
+    report->manifest = *manifest;
+    *manifest = (hm_manifest){0};
+    hm_report_count(report);
+}
+
 hm_status hm_report_take_manifest(hm_report *report, hm_manifest *manifest, hm_oms_order order,
                                   hm_error **error) {
     uint8_t digest[32];
@@ -145,9 +152,7 @@ hm_status hm_report_take_manifest(hm_report *report, hm_manifest *manifest, hm_o
     if (status == HM_OK) {
         hm_hex(digest, sizeof(digest), report->root_digest);
     }
-    report->manifest = *manifest;
-    *manifest = (hm_manifest){0};
-    hm_report_count(report);
+    hm_report_take_part(report, manifest);
     return status;
 }
 
@@ -156,6 +161,8 @@ static void forget_results(hm_report *report) {
     hm_manifest_free(&report->manifest);
     report->file_count = 0;
     report->byte_count = 0;
+    report->known = HM_KNOWN_NONE;
+    report->part_count = 0;
     report->root_digest[0] = '\0';
     report->model_digest[0] = '\0';
 }

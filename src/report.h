@@ -33,6 +33,13 @@ typedef struct hm_path_notes {
     size_t count, capacity;
 } hm_path_notes;
 
+/* Where digests came from that this run did not compute. */
+typedef enum hm_known_origin {
+    HM_KNOWN_NONE,
+    HM_KNOWN_PARTS,
+    HM_KNOWN_SIGNATURE,
+} hm_known_origin;
+
 struct hm_report {
     hm_operation operation;
     hm_status status; /* ::HM_UNDECIDED until the verb's last line */
@@ -48,7 +55,12 @@ struct hm_report {
     hm_manifest manifest;
     size_t file_count;
     uint64_t byte_count;
-    unsigned jobs;         /* as the caller asked for them */
+    unsigned jobs; /* as the caller asked for them */
+    hm_known_origin known;
+    size_t known_files; /* of `file_count` */
+    uint64_t known_bytes;
+    unsigned part, part_count; /* of a digest of one share; 0: of all */
+    char *part_path;
     char root_digest[65];  /* in hex; "" when not computed */
     char model_digest[65]; /* likewise */
     hm_signer_identity signer;
@@ -74,6 +86,8 @@ HM_MUST_USE hm_status hm_report_add_warning(hm_report *report, hm_error **error,
 HM_MUST_USE hm_status hm_report_add_holes(hm_report *report, const hm_tree *tree, hm_error **error);
 /* Counts the manifest's files, however many shards each has, and the bytes that it states. */
 void hm_report_count(hm_report *report);
+/* Takes the manifest of one share over, and counts: it has no digest of the model. */
+void hm_report_take_part(hm_report *report, hm_manifest *manifest);
 /* Takes the manifest over, with the digests computed from it, and counts. */
 HM_MUST_USE hm_status hm_report_take_manifest(hm_report *report, hm_manifest *manifest,
                                               hm_oms_order order, hm_error **error);

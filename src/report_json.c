@@ -65,6 +65,34 @@ static void model(hm_json_writer *w, const hm_report *report) {
     hm_json_end_object(w);
 }
 
+static void reused(hm_json_writer *w, const hm_report *report) {
+    hm_json_name(w, "reused");
+    if (report->known == HM_KNOWN_NONE) {
+        hm_json_null(w);
+        return;
+    }
+    hm_json_begin_object(w);
+    hm_json_member(w, "from", report->known == HM_KNOWN_PARTS ? "parts" : "signature");
+    hm_json_member_number(w, "files", report->known_files);
+    hm_json_member_number(w, "bytes", report->known_bytes);
+    hm_json_member_number(w, "files_read", report->file_count - report->known_files);
+    hm_json_member_number(w, "bytes_read", report->byte_count - report->known_bytes);
+    hm_json_end_object(w);
+}
+
+static void part(hm_json_writer *w, const hm_report *report) {
+    hm_json_name(w, "part");
+    if (report->part_count == 0) {
+        hm_json_null(w);
+        return;
+    }
+    hm_json_begin_object(w);
+    hm_json_member_number(w, "part", report->part);
+    hm_json_member_number(w, "parts", report->part_count);
+    hm_json_member(w, "path", report->part_path);
+    hm_json_end_object(w);
+}
+
 static void certificate(hm_json_writer *w, const hm_signer_identity *signer) {
     hm_json_name(w, "certificate");
     if (!signer->by_certificate) {
@@ -187,6 +215,8 @@ hm_status hm_report_json(const hm_report *report, char **json, hm_error **error)
     hm_json_begin_object(&w);
     outcome(&w, report);
     model(&w, report);
+    reused(&w, report);
+    part(&w, report);
     signature(&w, report);
     signer(&w, report);
     findings(&w, report);

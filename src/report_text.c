@@ -132,6 +132,23 @@ static void model(const page *p, const hm_report *report) {
     hm_buf_add_byte(p->out, '\n');
 }
 
+static void reused(const page *p, const hm_report *report) {
+    if (report->known != HM_KNOWN_NONE) {
+        hm_buf_add_format(p->out, "  %-14s %zu of %zu files, ", "taken over", report->known_files,
+                          report->file_count);
+        add_size(p, report->known_bytes);
+        hm_buf_add_text(p->out, "; read ");
+        add_size(p, report->byte_count - report->known_bytes);
+        hm_buf_add_byte(p->out, '\n');
+    }
+    if (report->part_count > 0) {
+        hm_buf_add_format(p->out, "  %-14s %u of %u, in ", "part", report->part,
+                          report->part_count);
+        foreign(p, report->part_path);
+        hm_buf_add_byte(p->out, '\n');
+    }
+}
+
 static void findings(const page *p, const hm_report *report) {
     for (size_t i = 0; i < report->finding_count && (p->all || i < 5 * SHOWN); i++) {
         const hm_finding *finding = &report->findings[i];
@@ -254,6 +271,7 @@ hm_status hm_report_text(const hm_report *report, uint64_t flags, char **text, h
     line(&p, "format", report->format != NULL ? report->format->title : NULL);
     signer(&p, report);
     model(&p, report);
+    reused(&p, report);
     entries(&p, report);
     paths(&p, ignored_title(report->operation), &report->ignored);
     paths(&p, "not signed, let through", &report->unsigned_paths);

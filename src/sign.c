@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* path -> tree -> digest -> manifest -> statement -> envelope -> signature file */
 #include "collect.h"
+#include "parts.h"
 #include "report.h"
+#include "reuse.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,7 +12,8 @@
 #include <sys/stat.h>
 
 #define SIGN_FLAGS                                                                                 \
-    (HM_SIGN_INCLUDE_GIT | HM_SIGN_FOLLOW_SYMLINKS | HM_SIGN_NAME_DOT | HM_SIGN_FILES_AND_SHARDS)
+    (HM_SIGN_INCLUDE_GIT | HM_SIGN_FOLLOW_SYMLINKS | HM_SIGN_NAME_DOT | HM_SIGN_FILES_AND_SHARDS | \
+     HM_SIGN_FILES)
 
 /* A signature file to be written. */
 typedef struct target {
@@ -32,6 +35,8 @@ typedef struct signing_job {
     target targets[TARGETS];
     size_t target_count;
     hm_buf metadata; /* as read from a file */
+    hm_parts parts;
+    hm_reuse reuse;
     hm_collection *collections;
     hm_signing *signings;
     hm_report *report;
@@ -48,6 +53,8 @@ static void job_free(signing_job *job) {
         hm_buf_free(&job->targets[i].file);
     }
     hm_buf_free(&job->metadata);
+    hm_parts_free(&job->parts);
+    hm_reuse_free(&job->reuse);
     hm_report_free(&job->report);
 }
 
@@ -67,11 +74,16 @@ static hm_status find_format(signing_job *job, hm_error **error) {
 static hm_status check_features(const signing_job *job, hm_error **error) {
     const hm_sign_options *options = job->options;
     bool hashing = options->hash != NULL && strcmp(options->hash, "sha256") != 0;
+    if (options->shard_size > 0 && (options->flags & HM_SIGN_FILES) != 0) {
+        return hm_fail(error, HM_USAGE, HM_REASON_NONE,
+                       "whole files and shards cannot both be asked for");
+    }
     if (!job->format->hashes && (hashing || options->shard_size > 0)) {
         return hm_fail(error, HM_USAGE, HM_REASON_NONE,
                        "the %s format always digests whole files with sha256", job->format->name);
     }
-    if (!job->format->directories && (options->ignore_count > 0 || options->flags != 0)) {
+    if (!job->format->directories &&
+        (options->ignore_count > 0 || (options->flags & ~HM_SIGN_FILES) != 0)) {
         return hm_fail(error, HM_USAGE, HM_REASON_NONE,
                        "the %s format signs single files: there is nothing to ignore or follow",
                        job->format->name);
@@ -204,6 +216,72 @@ static hm_status prepare(signing_job *job, hm_error **error) {
     return status == HM_OK ? place_signatures(job, error) : status;
 }
 
+/* ---- digests from elsewhere ---------------------------------------------------------------- */
+
+static hm_status open_known(signing_job *job, hm_error **error) {
+    const hm_sign_options *options = job->options;
+    bool parts = options->parts_count > 0;
+    bool reuse = options->reuse != NULL;
+    if (!parts && !reuse) {
+        return HM_OK;
+    }
+    if (parts && reuse) {
+        return hm_fail(error, HM_USAGE, HM_REASON_NONE,
+                       "digests come from parts or from an old signature, not from both");
+    }
+    if (job->format != &hm_format_oms) {
+        return hm_fail(error, HM_USAGE, HM_REASON_NONE,
+                       "the %s format digests the model itself: parts and old signatures are for "
+                       "oms",
+                       job->format->name);
+    }
+    if (job->target_count > 1) {
+        return hm_fail(error, HM_USAGE, HM_REASON_NONE,
+                       "two signatures are made of what is read now: not from parts or from an old "
+                       "signature");
+    }
+    return parts ? hm_parts_read(options->parts, options->parts_count, options, &job->parts,
+                                 &job->measure, error)
+                 : hm_reuse_open(options->reuse, job->targets[SIGNATURE].path, job->signer,
+                                 &job->measure, &job->reuse, error);
+}
+
+static hm_known_source known_source(signing_job *job) {
+    return job->options->parts_count > 0 ? (hm_known_source){&job->parts, hm_parts_find}
+           : job->options->reuse != NULL ? (hm_known_source){&job->reuse, hm_reuse_find}
+                                         : (hm_known_source){0};
+}
+
+/* What this run did not compute itself is said. */
+static hm_status report_known(signing_job *job, hm_error **error) {
+    hm_report *report = job->report;
+    if (job->options->parts_count > 0) {
+        report->known = HM_KNOWN_PARTS;
+        report->known_files = report->file_count;
+        report->known_bytes = report->byte_count;
+        return hm_report_add_warning(report, error,
+                                     "the digests are those of %zu parts and were not computed "
+                                     "again; parts are not signed",
+                                     job->parts.count);
+    }
+    if (job->options->reuse == NULL) {
+        return HM_OK;
+    }
+    report->known = HM_KNOWN_SIGNATURE;
+    report->known_files = job->reuse.files;
+    report->known_bytes = job->reuse.bytes;
+    if (job->reuse.doubt != NULL) {
+        return hm_report_add_warning(report, error, "nothing was taken over from %s: %s",
+                                     job->reuse.old_path, job->reuse.doubt);
+    }
+    return job->reuse.files == 0
+               ? HM_OK
+               : hm_report_add_warning(report, error,
+                                       "the digests of %zu files are those of %s and were not "
+                                       "computed again",
+                                       job->reuse.files, job->reuse.old_path);
+}
+
 /* ---- what must not be written over --------------------------------------------------------- */
 
 static hm_status refuse_target(const target *t, const char *what, hm_error **error) {
@@ -323,6 +401,8 @@ static hm_status collect_all(signing_job *job, hm_error **error) {
         .ignore_count = options->ignore_count,
         .signature = job->targets[SIGNATURE].path,
         .shards_signature = job->targets[SHARDS_SIGNATURE].path,
+        .record = job->reuse.record,
+        .known = known_source(job),
     };
     collect.measure.jobs = options->jobs;
     collect.measure.progress = options->progress;
@@ -370,7 +450,13 @@ static hm_status write_signatures(signing_job *job, hm_error **error) {
         const target *t = &job->targets[i];
         files[i] = (hm_new_file){t->path, hm_buf_view(&t->file), t->rule};
     }
-    return status == HM_OK ? hm_write_files(files, job->target_count, 0666, error) : status;
+    if (status == HM_OK) {
+        status = hm_write_files(files, job->target_count, 0666, error);
+    }
+    return status == HM_OK && job->reuse.record != NULL
+               ? hm_reuse_write(&job->reuse, hm_buf_view(&job->targets[SIGNATURE].file),
+                                job->signer, error)
+               : status;
 }
 
 static hm_status fill_signer(signing_job *job, hm_error **error) {
@@ -406,8 +492,10 @@ static hm_status fill_report(signing_job *job, hm_error **error) {
     }
     const hm_item *twice;
     (void)hm_manifest_sort(first, &twice);
-    return status == HM_OK ? hm_report_take_manifest(report, first, HM_OMS_ORDER_NAME, error)
-                           : status;
+    if (status == HM_OK) {
+        status = hm_report_take_manifest(report, first, HM_OMS_ORDER_NAME, error);
+    }
+    return status == HM_OK ? report_known(job, error) : status;
 }
 
 static hm_status name_targets(signing_job *job, hm_error **error) {
@@ -435,8 +523,14 @@ static hm_status run(signing_job *job, hm_error **error) {
         status = describe_all(job, error);
     }
     if (status == HM_OK) {
+        status = open_known(job, error);
+    }
+    if (status == HM_OK) {
         for (size_t i = 0; i < job->target_count; i++) {
             hm_write_file_recover(job->targets[i].path);
+        }
+        if (job->reuse.record != NULL) {
+            hm_write_file_recover(job->reuse.record);
         }
         status = collect_all(job, error);
     }

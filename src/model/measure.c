@@ -76,22 +76,81 @@ static bool add_parts(hm_range *range, const hm_measure_options *options) {
     return range->parts != NULL;
 }
 
+uint64_t hm_range_end(uint64_t size, uint64_t start, const hm_measure_options *options) {
+    uint64_t step = options->method == HM_METHOD_SHARDS ? options->shard_size : size;
+    return size - start < step ? size : start + step;
+}
+
 /* A file's ranges: one with the files method or when it is empty, else one per shard. */
 static bool add_file(range_list *ranges, size_t file, const hm_entry *entry,
                      const hm_measure_options *options) {
-    uint64_t step = options->method == HM_METHOD_SHARDS ? options->shard_size : entry->size;
     uint64_t offset = 0;
     do {
-        uint64_t left = entry->size - offset;
-        uint64_t length = left < step ? left : step;
-        if (!add_range(ranges, file, offset, length,
+        uint64_t end = hm_range_end(entry->size, offset, options);
+        if (!add_range(ranges, file, offset, end - offset,
                        promised_digest(options->promised, entry->name, offset)) ||
             !add_parts(&ranges->list[ranges->count - 1], options)) {
             return false;
         }
-        offset += length;
+        offset = end;
     } while (offset < entry->size);
     return true;
+}
+
+static hm_status list_ranges(const hm_tree *tree, const bool *wanted,
+                             const hm_measure_options *options, range_list *ranges,
+                             hm_file_state *states, hm_error **error) {
+    for (size_t i = 0; i < tree->count; i++) {
+        const hm_entry *entry = &tree->entries[i];
+        bool included = readable(entry) && (wanted == NULL || wanted[i]);
+        states[i] = included ? HM_FILE_SPARED : HM_FILE_UNREAD;
+        if (included && !add_file(ranges, i, entry, options)) {
+            return hm_fail_memory(error);
+        }
+    }
+    return HM_OK;
+}
+
+/* Keeps the ranges of this share. */
+static hm_status take_share(range_list *ranges, const hm_measure_options *options,
+                            hm_error **error) {
+    if (options->part_count == 0) {
+        return HM_OK;
+    }
+    hm_auto_free unsigned *owners = hm_alloc(ranges->count, sizeof(unsigned));
+    if (owners == NULL) {
+        return hm_fail_memory(error);
+    }
+    hm_status status =
+        hm_share_ranges(ranges->list, ranges->count, options->part_count, owners, error);
+    size_t kept = 0;
+    for (size_t i = 0; i < ranges->count && status == HM_OK; i++) {
+        if (owners[i] + 1 == options->part) {
+            ranges->list[kept++] = ranges->list[i];
+        }
+    }
+    ranges->count = kept;
+    return status;
+}
+
+/* Takes the items of known ranges over, and keeps the others to be read. */
+static hm_status take_known(const hm_tree *tree, range_list *ranges, const hm_manifest *known,
+                            hm_manifest *manifest, hm_error **error) {
+    size_t kept = 0;
+    hm_status status = HM_OK;
+    for (size_t i = 0; known != NULL && i < ranges->count && status == HM_OK; i++) {
+        const hm_range *range = &ranges->list[i];
+        const char *name = tree->entries[range->file].name;
+        const hm_item *item = hm_manifest_find(known, name, range->offset);
+        if (item != NULL && item->end == range->offset + range->length) {
+            status = hm_manifest_add(manifest, name, strlen(name), item->start, item->end,
+                                     item->digest, error);
+        } else {
+            ranges->list[kept++] = *range;
+        }
+    }
+    ranges->count = known != NULL ? kept : ranges->count;
+    return status;
 }
 
 /* The worst that befell one of its ranges is what befell the file. */
@@ -170,13 +229,15 @@ hm_status hm_manifest_measure(hm_tree *tree, const bool *wanted, const hm_measur
     if (status != HM_OK) {
         return status;
     }
-    for (size_t i = 0; i < tree->count; i++) {
-        states[i] = HM_FILE_UNREAD;
-        const hm_entry *entry = &tree->entries[i];
-        if (readable(entry) && (wanted == NULL || wanted[i]) &&
-            !add_file(&ranges, i, entry, options)) {
-            return hm_fail_memory(error);
-        }
+    status = list_ranges(tree, wanted, options, &ranges, states, error);
+    if (status == HM_OK) {
+        status = take_share(&ranges, options, error);
+    }
+    if (status == HM_OK) {
+        status = take_known(tree, &ranges, options->known, manifest, error);
+    }
+    if (status != HM_OK) {
+        return status;
     }
     hm_digest_job job = {
         .hash = options->hash,
@@ -193,5 +254,10 @@ hm_status hm_manifest_measure(hm_tree *tree, const bool *wanted, const hm_measur
     if (status == HM_OK) {
         status = add_items(tree, &ranges, states, manifest, error);
     }
-    return status == HM_OK ? add_all_shards(tree, &ranges, states, options->shards, error) : status;
+    if (status == HM_OK) {
+        status = add_all_shards(tree, &ranges, states, options->shards, error);
+    }
+    const hm_item *twice;
+    (void)(options->known == NULL || hm_manifest_sort(manifest, &twice));
+    return status;
 }

@@ -10,6 +10,8 @@
 #include "base/base.h"
 #include "digest/digest.h"
 
+#include <sys/stat.h>
+
 /* ---- names ---------------------------------------------------------------------------------- */
 
 /*
@@ -104,9 +106,28 @@ HM_MUST_USE hm_status hm_tree_walk(const hm_model *model, const hm_ignore *ignor
 HM_MUST_USE hm_status hm_tree_add(hm_tree *tree, const char *name, hm_error **error);
 void hm_tree_sort(hm_tree *tree);
 const hm_entry *hm_tree_find(const hm_tree *tree, const char *name);
+/* The modification time, "SECONDS.NANOSECONDS". Newly allocated; NULL when memory runs out. */
+char *hm_entry_mtime(const hm_entry *entry);
+/*
+ * "SIZE DEVICE INODE MTIME CTIME": two that are equal are of one file that, as far as its file
+ * system tells, was not written to in between. Newly allocated; NULL when memory runs out.
+ */
+char *hm_entry_state(const hm_entry *entry);
+/*
+ * True when writing to the file from now on is bound to change its state: nobody has it open for
+ * writing, its change time is so old that no later one can be equal, and its file system is one
+ * that keeps that time. False wherever that is in doubt. `kept`: the state is that of an earlier
+ * time at which this was found; then only the file system is looked at.
+ */
+bool hm_entry_settled(const hm_tree *tree, const hm_entry *entry, bool kept);
+/* SHA-256 over the names and sizes of all files, and their sum. 32 bytes. */
+HM_MUST_USE hm_status hm_tree_digest(const hm_tree *tree, uint64_t *bytes, uint8_t *digest,
+                                     hm_error **error);
 /* The engine's view of a tree: file numbers are indices into `entries`. */
 hm_source hm_tree_source(hm_tree *tree);
 void hm_tree_free(hm_tree *tree);
+/* Is it still what was found? */
+bool hm_entry_same(const hm_entry *entry, const struct stat *st);
 
 /*
  * `path` relative to the model when it lies inside, else NULL: by descriptors' identity, not text.
@@ -169,6 +190,12 @@ typedef struct hm_measure_options {
     unsigned jobs;
     const hm_manifest *promised; /* stop at the first digest that differs from it; or NULL */
     bool stop_on_change;
+    /*
+     * Digests that need not be computed: what is in it is taken over, and not read. Whoever gives
+     * it has proven that they are those of this tree. NULL: none.
+     */
+    const hm_manifest *known;
+    unsigned part, part_count; /* digest the share `part`, from 1, of so many; 0: all */
     hm_progress_fn progress;
     void *progress_context;
 } hm_measure_options;
@@ -178,12 +205,24 @@ typedef enum hm_file_state {
     HM_FILE_UNREAD, /* reading stopped before its end */
     HM_FILE_READ,
     HM_FILE_CHANGED, /* while it was read: its items belong to no one content and are left out */
+    HM_FILE_SPARED,  /* nothing of it was to be read: it is known, or in other shares */
 } hm_file_state;
 
 #define HM_RANGE_LIMIT ((size_t)16 << 20) /* ranges of one model */
 
+enum { HM_PART_LIMIT = 65536 }; /* shares that one model is split into */
+
 /* Shards of a file of that size: its items in a manifest. */
 uint64_t hm_shard_count(uint64_t size, uint64_t shard_size);
+/* Where the range of a file ends that starts at `start`. */
+uint64_t hm_range_end(uint64_t size, uint64_t start, const hm_measure_options *options);
+
+/*
+ * Splits ranges into shares that take about the same time to digest: the share of each, from 0. The
+ * same lengths in the same order are always split in the same way.
+ */
+HM_MUST_USE hm_status hm_share_ranges(const hm_range *ranges, size_t count, unsigned shares,
+                                      unsigned *owners, hm_error **error);
 
 /*
  * Digests the entries of a tree for which `wanted[i]` (all regular ones when NULL) into a sorted

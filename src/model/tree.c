@@ -32,7 +32,7 @@ static void remember(hm_entry *entry, const struct stat *st) {
 }
 
 /* The change time moves with every write and cannot be set back, unlike the modification time. */
-static bool same_file(const hm_entry *entry, const struct stat *st) {
+bool hm_entry_same(const hm_entry *entry, const struct stat *st) {
     hm_entry now;
     remember(&now, st);
     return S_ISREG(st->st_mode) && now.size == entry->size && now.device == entry->device &&
@@ -296,7 +296,7 @@ static hm_status source_open(void *context, size_t file, int *fd, bool *changed,
         hm_fd_close(fd);
         return status;
     }
-    *changed = !same_file(entry, &st);
+    *changed = !hm_entry_same(entry, &st);
     return HM_OK;
 }
 
@@ -309,7 +309,7 @@ static hm_status source_close(void *context, size_t file, int fd, bool *changed,
         return hm_fail_errno(error, errno, "cannot look at %s in %s", entry->name,
                              tree->model->path);
     }
-    *changed = !same_file(entry, &st);
+    *changed = !hm_entry_same(entry, &st);
     return HM_OK;
 }
 

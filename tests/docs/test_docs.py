@@ -204,6 +204,22 @@ def test_reports_of_digest_and_inspection(fits, signed, tmp_path):
     assert fits("inspect", signed / "config.json", expect=1)["reason"] == "malformed"
 
 
+def test_reports_of_parts_and_reuse(fits, keys, signed, schema, tmp_path):
+    key = keys["openssl", "ec-p256"].private
+    part = fits("digest", signed, "--part", "1/1", "--out", tmp_path / "part", expect=0)
+    assert part["part"]["parts"] == 1 and part["reused"] is None
+    empty = fits("digest", signed, "--part", "50/50", "--out", tmp_path / "none", expect=0)
+    assert empty["entries"] == []
+    report = fits("sign", signed, "--key", key, "--parts", tmp_path / "part", expect=0)
+    assert report["reused"]["from"] == "parts"
+    report = fits("sign", signed, "--key", key, "--reuse", signed / "model.sig", expect=0)
+    assert report["reused"]["from"] == "signature"
+    fits("sign", signed, "--key", key, "--parts", tmp_path / "none", expect=2)
+    assert not schema.is_valid(part | {"part": None})
+    assert not schema.is_valid(report | {"part": part["part"]})
+    assert not schema.is_valid(part | {"reused": report["reused"]})
+
+
 def test_inspection_counts_files_not_shards(fits, hallmark, keys, model_dir):
     hallmark("sign", model_dir, "--key", keys["openssl", "ec-p256"].private, "--shard-size",
              "10000", expect=0)  # fmt: skip

@@ -7,11 +7,13 @@ for a model that is not; the signature file is the old one or a good new one; no
 
 import dataclasses
 import errno
+import json
 import os
 import signal
 import stat
 import struct
 import subprocess
+import time
 
 import pytest
 
@@ -186,6 +188,82 @@ class SignBoth(Sign):
             new = [path.exists() and path.read_bytes() != old for path, old in
                    ((self.signature, self.old), (self.second, self.second_old))]  # fmt: skip
             assert new[0] == new[1], "one signature is new, the other is not"
+class SignFromParts(Sign):
+    """Putting together what other machines digested."""
+
+    def __init__(self, hallmark, keys, folder):
+        super().__init__(hallmark, keys, folder, "oms", directory=True)
+        self.parts = [folder / f"part-{number}" for number in (1, 2)]
+        for number, path in enumerate(self.parts, 1):
+            hallmark("digest", self.model, "--part", f"{number}/2", "--out", path, expect=support.OK)
+        self.names = set(support.snapshot(folder))
+
+    def arguments(self, *more):
+        parts = ["--parts", *self.parts] if hasattr(self, "parts") else []
+        return [*super().arguments(*more), *parts]
+
+
+class SignAgain(Sign):
+    """Signing anew with the digests of an older signature, but for one file."""
+
+    def __init__(self, hallmark, keys, folder):
+        super().__init__(hallmark, keys, folder, "oms", directory=True)
+        time.sleep(3.1)  # younger files prove nothing
+        self.reused = folder / "reused.sig"
+        first = ["sign", self.model, "--key", self.key.private, "--signature", self.reused]
+        hallmark(*first, expect=support.OK)
+        hallmark(*first, "--reuse", self.reused, expect=support.OK)
+        (self.model / "config.json").write_text("[]\n")
+        hallmark(*super().arguments(), expect=support.OK)
+        self.old = self.signature.read_bytes()
+        hallmark(*self.arguments(), expect=support.OK)
+        self.record = folder / "the.sig.state"
+        self.old_record = self.record.read_bytes()
+        self.names = set(support.snapshot(folder))
+
+    def arguments(self, *more):
+        reuse = ["--reuse", self.reused] if hasattr(self, "reused") else []
+        return [*super().arguments(*more), *reuse]
+
+    def reset(self):
+        super().reset()
+        self.record.write_bytes(self.old_record)
+
+    def check(self, result, report):
+        super().check(result, report)
+        if result.rc == support.OK and self.record.read_bytes() != self.old_record:
+            again = self.hallmark(*super().arguments(), "--reuse", self.signature, "--json")
+            assert again.rc == support.OK, again
+
+
+class DigestPart:
+    """A part is there as a whole or not at all."""
+
+    statuses = (support.OK, support.UNDECIDED)
+
+    def __init__(self, hallmark, keys, folder):
+        self.model = Sign(hallmark, keys, folder, "oms", directory=True).model
+        self.folder = folder
+        self.out = folder / "part"
+        hallmark(*self.arguments(), expect=support.OK)
+        self.first = self.out.read_bytes()
+        self.right = self.digests()
+        self.names = set(support.snapshot(folder))
+
+    def digests(self):
+        part = json.loads(self.out.read_text())
+        return part["tree"], part["entries"]
+
+    def arguments(self):
+        return ["digest", self.model, "--jobs", "2", "--part", "1/2", "--out", self.out]
+
+    def reset(self):
+        self.out.write_bytes(self.first)
+
+    def check(self, result, report):
+        assert self.digests() == self.right
+        if report.name not in ("unlink", "unlinkat"):
+            assert set(support.snapshot(self.folder)) == self.names
 
 
 class Verify:
@@ -279,6 +357,8 @@ SCENARIOS = {
     "sign-oms-file": lambda h, k, f: Sign(h, k, f, "oms"),
     "sign-both": lambda h, k, f: SignBoth(h, k, f),
     "sign-both-new": lambda h, k, f: SignBoth(h, k, f, old=False),
+    "sign-oms-parts": lambda h, k, f: SignFromParts(h, k, f),
+    "sign-oms-again": lambda h, k, f: SignAgain(h, k, f),
     "sign-sig-json": lambda h, k, f: Sign(h, k, f, "sig-json"),
     "sign-manifest-json": lambda h, k, f: Sign(h, k, f, "manifest-json"),
     "verify-oms-directory": lambda h, k, f: Verify(h, k, f, "oms", directory=True),
@@ -289,6 +369,7 @@ SCENARIOS = {
     "tampered-sig-json": lambda h, k, f: Verify(h, k, f, "sig-json", tampered=True),
     "tampered-manifest-json": lambda h, k, f: Verify(h, k, f, "manifest-json", tampered=True),
     "digest": lambda h, k, f: Digest(h, k, f),
+    "digest-part": lambda h, k, f: DigestPart(h, k, f),
     "generate": lambda h, _k, f: Generate(h, f),
 }
 

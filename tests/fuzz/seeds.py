@@ -293,9 +293,45 @@ ENTRIES = {
 }
 
 
+PART = {"format": "hallmark-part-v1", "part": 1, "parts": 2, "method": "shards", "hash": "sha256",
+        "shard_size": 8, "follow_symlinks": False, "ignore": [".git", "model.sig"],
+        "tree": {"files": 2, "bytes": 20, "digest": HASH},
+        "entries": [{"name": "e", "size": 0, "mtime": "1795307778.858487720", "start": 0, "end": 0,
+                     "digest": HASH},
+                    {"name": "w", "size": 20, "mtime": "1795307778.858487720", "start": 16,
+                     "end": 20, "digest": HASH}]}  # fmt: skip
+WHOLE = {**PART, "method": "files", "shard_size": 0, "entries": [
+    {**PART["entries"][1], "start": 0}]}  # fmt: skip
+PARTS = {
+    "shards": PART,
+    "files": WHOLE,
+    "empty": {**PART, "entries": []},
+    "outside": {**WHOLE, "entries": [{**WHOLE["entries"][0], "name": "../w"}]},
+    "twice": {**PART, "entries": PART["entries"][1:] * 2},
+    "cut": {**PART, "entries": [{**PART["entries"][1], "start": 15}]},
+    "large": {**PART, "shard_size": 2**53, "entries": [
+        {**PART["entries"][1], "size": 2**53, "start": 0, "end": 2**53}]},
+    "blake2b": {**WHOLE, "hash": "blake2b", "entries": [{**WHOLE["entries"][0], "digest": HASH * 2}]},
+}  # fmt: skip
+
+STATES = {"signature_sha256": HASH, "files": [
+    {"name": "a/b", "state": "20 65024 7 1795307778.858487720 1795307778.858487720"},
+    {"name": "w", "state": ""}]}  # fmt: skip
+RECORDS = {
+    "payload": STATES,
+    "empty": {**STATES, "files": []},
+    "outside": {**STATES, "files": [{"name": "/w", "state": ""}]},
+    "twice": {**STATES, "files": STATES["files"][1:] * 2},
+    "file": {"payloadType": "application/vnd.hallmark.file-states.v1+json",
+             "payload": base64.b64encode(json.dumps(STATES).encode()).decode(),
+             "signatures": [{"sig": "AAAA"}]},
+}  # fmt: skip
+
+
 def from_variants(seeds):
     for target, variants in [("statement", STATEMENTS), ("sig_json", MANIFESTS),
-                             ("manifest_json", ENTRIES)]:  # fmt: skip
+                             ("manifest_json", ENTRIES), ("part", PARTS),
+                             ("state", RECORDS)]:  # fmt: skip
         for name, document in variants.items():
             seeds.add(target, "variant-" + name, json.dumps(document))
     seeds.add("envelope", "variant-control", json.dumps(ENTRIES["more"]))
