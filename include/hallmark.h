@@ -142,8 +142,8 @@ HM_API HM_MUST_USE hm_status hm_signer_open(const char *key, const hm_signer_opt
 
 /**
  * Adds the signer's certificate, so that `oms` signatures carry a chain in place of a bare key.
- * Each file is PEM and may hold several certificates, or is the PKCS#11 URI of one on a token. The
- * leaf's key must be the signer's.
+ * Each file is PEM and may hold several certificates, or is the PKCS#11 URI of one on a token.
+ * The leaf's key must be the signer's.
  * @param leaf   File with the signer's certificate, and possibly more of the chain after it.
  * @param chain  Files with the certificates that lead to a root; a self-signed root among them is
  *               left out of signatures.

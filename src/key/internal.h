@@ -37,8 +37,8 @@ void hm_secret_free(hm_secret *secret);
 #define hm_auto_secret HM_CLEANUP(hm_secret_free) hm_secret
 
 /*
- * Reads a file with a secret, if nobody but its owner can; see hm_signer_open(). `noun` says what it
- * is, "private key".
+ * Reads a file with a secret, if nobody but its owner can; see hm_signer_open(). `noun` says what
+ * it is, "private key".
  */
 HM_MUST_USE hm_status hm_secret_read_file(const char *noun, const char *path, hm_secret *secret,
                                           hm_error **error);

@@ -18,7 +18,7 @@ static const struct token_kind {
     CK_KEY_TYPE type;
     CK_MECHANISM_TYPE mechanism;
     CK_ULONG bits; /* of RSA */
-    /* CKA_EC_PARAMS: the curve's object identifier, or for SoftHSM and its like its name, in DER. */
+    /* CKA_EC_PARAMS: the curve's object identifier, or its name, in DER */
     const char *parameters;
     CK_ULONG parameters_length;
 } kinds[] = {
@@ -154,15 +154,19 @@ static void fill_templates(const struct token_kind *kind, const CK_ATTRIBUTE *la
         put(both[i], CKA_ID, id->pValue, id->ulValueLen);
     }
     put_flag(public_key, CKA_VERIFY, true);
+    put_flag(public_key, CKA_ENCRYPT, false);
+    put_flag(public_key, CKA_WRAP, false);
     put_flag(private_key, CKA_SIGN, true);
     put_flag(private_key, CKA_SENSITIVE, true);
     put_flag(private_key, CKA_EXTRACTABLE, false);
+    /* A key that signs does nothing else; some tokens allow all that nobody forbade. */
+    put_flag(private_key, CKA_DECRYPT, false);
+    put_flag(private_key, CKA_UNWRAP, false);
     if (kind->bits > 0) {
         put(public_key, CKA_MODULUS_BITS, &kind->bits, sizeof kind->bits);
         put(public_key, CKA_PUBLIC_EXPONENT, exponent, sizeof exponent);
-        put_flag(private_key, CKA_DECRYPT, false);
-        put_flag(private_key, CKA_UNWRAP, false);
     } else {
+        put_flag(private_key, CKA_DERIVE, false);
         put(public_key, CKA_EC_PARAMS, kind->parameters, kind->parameters_length);
     }
 }

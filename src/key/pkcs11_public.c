@@ -91,8 +91,8 @@ static const char *curve_name(const hm_buf *parameters) {
 }
 
 /*
- * The point in its own encoding. CKA_EC_POINT is that inside an OCTET STRING; some modules leave the
- * wrapping away. Both begin with the byte 4, so the length tells.
+ * The point in its own encoding. CKA_EC_POINT is that inside an OCTET STRING; some modules leave
+ * the wrapping away. Both begin with the byte 4, so the length tells.
  */
 static hm_bytes unwrap_point(const hm_buf *point, size_t bare_length) {
     hm_bytes whole = hm_buf_view(point);

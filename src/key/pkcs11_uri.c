@@ -194,7 +194,7 @@ static hm_status read_path(hm_bytes path, hm_pkcs11_uri *uri, hm_error **error) 
         return fail_uri(error, "cannot be read: a value is not of the form that it should have");
     }
     return p11_kit_uri_any_unrecognized(uri->object) != 0
-               ? fail_uri(error, "has a value that is not known; types are private, public, cert")
+               ? fail_uri(error, "has a value that cannot be: too long, or no type of object")
                : HM_OK;
 }
 

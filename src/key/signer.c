@@ -84,6 +84,13 @@ hm_status hm_key_generate(const char *key, const char *public_path,
                          "keys of the kind \"%s:\" are made with its own tools", backend->scheme);
 }
 
+/* For messages: a path, or a key URI without what stands behind "?", which may be a PIN. */
+static char *shown_place(const char *place) {
+    const hm_key_backend *backend = NULL;
+    bool uri = find_backend(place, &backend, NULL) == HM_OK && backend->scheme != NULL;
+    return hm_strndup(place, uri ? strcspn(place, "?") : strlen(place));
+}
+
 static hm_status load_file(const char *path, hm_pubkey **pubkey, hm_error **error) {
     hm_auto_buf file = {.data = NULL};
     hm_status status = hm_key_file_read(path, HM_KEY_FILE_LIMIT, &file, error);
@@ -240,7 +247,9 @@ hm_status hm_signer_set_certificates(hm_signer *signer, const char *leaf, const 
     }
     hm_status status = append_file(list, leaf, error);
     if (status == HM_OK) {
-        status = check_leaf(signer, sk_X509_value(list, 0), leaf, error);
+        hm_auto_free char *shown = shown_place(leaf);
+        status = shown != NULL ? check_leaf(signer, sk_X509_value(list, 0), shown, error)
+                               : hm_fail_memory(error);
     }
     for (size_t i = 0; status == HM_OK && i < chain_count; i++) {
         status = append_file(list, chain[i], error);
