@@ -19,7 +19,8 @@ static size_t uri_scheme_length(const char *key) {
     static const char first[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
     static const char other[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+.-";
     size_t length = strspn(key, other);
-    return strchr(first, key[0]) != NULL && length > 0 && key[length] == ':' ? length : 0;
+    /* One letter is a drive on other systems, and no service's name anywhere. */
+    return length > 1 && strchr(first, key[0]) != NULL && key[length] == ':' ? length : 0;
 }
 
 /* "a path to a PEM file, pkcs11:..." */
