@@ -33,11 +33,6 @@ SOFTHSM = next(
     ),
     None,
 )
-pytestmark = pytest.mark.skipif(
-    SOFTHSM is None or not shutil.which("softhsm2-util") or not shutil.which("pkcs11-tool"),
-    reason="no SoftHSM or no OpenSC: run scripts/setup.sh test",
-)
-
 PIN = "pin-4711-secret"
 GENERATED = ["ec-p256", "ec-p384", "ec-p521", "rsa-3072", "rsa-4096", "ed25519"]
 # What pkcs11-tool calls them.
@@ -104,6 +99,8 @@ class Store:
 
 @pytest.fixture(scope="module")
 def has_pkcs11(hallmark):
+    if SOFTHSM is None or not shutil.which("softhsm2-util") or not shutil.which("pkcs11-tool"):
+        pytest.skip("no SoftHSM or no OpenSC: run scripts/setup.sh test")
     if "PKCS#11: p11-kit" not in hallmark("--version", expect=0).out:
         pytest.skip("this build is without PKCS#11")
 
@@ -133,6 +130,16 @@ def run(hallmark):
         return result
 
     return go
+
+
+def test_a_build_without_it_says_so(hallmark, tmp_path, model_file):
+    if "PKCS#11: none" not in hallmark("--version", expect=0).out:
+        pytest.skip("this build has it")
+    uri = f"pkcs11:object=x?pin-value={PIN}"
+    for command in (["sign", model_file, "--key", uri], ["verify", model_file, "--key", uri],
+                    ["verify", model_file, "--root", uri], ["key", "generate", uri]):  # fmt: skip
+        result = hallmark(*command, expect=3)
+        assert "this build is without PKCS#11 (p11-kit)" in result.err and PIN not in result.err
 
 
 # ---- signing ------------------------------------------------------------------------------------
