@@ -2,7 +2,7 @@
 /*
  * A PKCS#11 module that hands everything on to SoftHSM but for what PKCS11_SHIM asks it to do
  * otherwise: what real tokens do and SoftHSM does not. PKCS11_SHIM_MODULE is the real module,
- * PKCS11_SHIM_LOG a file that gets a line per login and signature.
+ * PKCS11_SHIM_LOG a file that gets a line per login and signature, and with "calls" per session.
  */
 #include <p11-kit/pkcs11.h>
 
@@ -25,6 +25,12 @@ static void note(const char *what, CK_RV rv) {
     if (file != NULL) {
         fprintf(file, "%s %lu\n", what, rv);
         fclose(file);
+    }
+}
+
+static void note_call(const char *what) {
+    if (asked("calls")) {
+        note(what, 0);
     }
 }
 
@@ -119,12 +125,24 @@ static CK_RV get_attributes_with_room(CK_SESSION_HANDLE session, CK_OBJECT_HANDL
 
 static CK_RV open_session(CK_SLOT_ID slot, CK_FLAGS flags, void *context, CK_NOTIFY notify,
                           CK_SESSION_HANDLE *session) {
+    note_call("open");
     return asked("gone") ? CKR_TOKEN_NOT_PRESENT
                          : real->C_OpenSession(slot, flags, context, notify, session);
 }
 
+static CK_RV close_session(CK_SESSION_HANDLE session) {
+    note_call("close");
+    return real->C_CloseSession(session);
+}
+
 static CK_RV initialize(void *arguments) {
+    note_call("start");
     return asked("no-start") ? CKR_GENERAL_ERROR : real->C_Initialize(arguments);
+}
+
+static CK_RV finalize(void *reserved) {
+    note_call("end");
+    return real->C_Finalize(reserved);
 }
 
 CK_RV C_GetFunctionList(CK_FUNCTION_LIST **list) {
@@ -141,7 +159,9 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST **list) {
     ours.C_GetFunctionList = C_GetFunctionList;
     ours.C_GetTokenInfo = get_token_info;
     ours.C_GetMechanismInfo = get_mechanism_info;
+    ours.C_Finalize = finalize;
     ours.C_OpenSession = open_session;
+    ours.C_CloseSession = close_session;
     ours.C_Login = login;
     ours.C_Sign = sign;
     ours.C_GetAttributeValue = get_attributes_with_room;
