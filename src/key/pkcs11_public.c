@@ -298,12 +298,17 @@ static hm_status merge_all(hm_pkcs11 *p, hm_pkcs11_token *token, CK_OBJECT_CLASS
     return status;
 }
 
+static bool wants_certificate(const hm_pkcs11_uri *uri) {
+    return hm_pkcs11_uri_check_type(uri, CKO_CERTIFICATE, CKO_CERTIFICATE, "", NULL) == HM_OK &&
+           p11_kit_uri_get_attribute(uri->object, CKA_CLASS) != NULL;
+}
+
 static hm_status find_public(hm_pkcs11 *p, hm_pubkey **key, hm_error **error) {
     hm_status status = HM_OK;
     for (size_t i = 0; status == HM_OK && i < p->token_count; i++) {
         hm_pkcs11_token *token = &p->tokens[i];
         status = hm_pkcs11_session(token, 0, error);
-        if (status == HM_OK) {
+        if (status == HM_OK && !wants_certificate(p->uri)) {
             status = merge_all(p, token, CKO_PUBLIC_KEY, from_object, key, error);
         }
         if (status == HM_OK && *key == NULL) {
@@ -333,13 +338,8 @@ static hm_status check_named(const hm_pkcs11_uri *uri, hm_error **error) {
 
 /* Both kinds of key stand for their public half: the URI of a signer does for its verifiers. */
 static hm_status check_public_uri(const hm_pkcs11_uri *uri, hm_error **error) {
-    const CK_ATTRIBUTE *type = p11_kit_uri_get_attribute(uri->object, CKA_CLASS);
-    CK_OBJECT_CLASS value = CKO_PUBLIC_KEY;
-    if (type != NULL && type->ulValueLen == sizeof value) {
-        memcpy(&value, type->pValue, sizeof value);
-    }
     hm_status status = check_named(uri, error);
-    return status == HM_OK && value != CKO_CERTIFICATE
+    return status == HM_OK && !wants_certificate(uri)
                ? hm_pkcs11_uri_check_type(uri, CKO_PUBLIC_KEY, CKO_PRIVATE_KEY, "a public key",
                                           error)
                : status;

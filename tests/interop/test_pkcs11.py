@@ -561,6 +561,12 @@ def certified(store, tmp_path):
     return store
 
 
+def bare_key_as_certificate(store):
+    """A key pair without a certificate, asked for as a certificate."""
+    store.make("My Token", "ec-p256", "bare", "0d")
+    return store.uri("object=bare;type=cert")
+
+
 def test_certificates_on_the_token(run, hallmark, certified, model_dir):
     leaf = certified.uri("token=My%20Token;object=signer;type=cert", pin=None)
     chain = certified.uri("object=intermediate", pin=None)
@@ -571,6 +577,13 @@ def test_certificates_on_the_token(run, hallmark, certified, model_dir):
     assert report["signer"]["certificate"]["fingerprint"] == certified.leaf.fingerprint
     run(certified, "verify", model_dir, "--root", certified.uri("object=root"), expect=0)
     run(certified, "verify", model_dir, "--root", certified.uri("object=signer"), expect=1)
+    run(certified, "sign", model_dir, "--key", certified.uri("object=signer"), expect=0)
+    run(certified, "verify", model_dir, "--key", leaf, expect=0)
+    run(certified, "verify", model_dir, "--key", certified.uri("object=root"), expect=1)
+    result = run(certified, "verify", model_dir, "--key", bare_key_as_certificate(certified), expect=3)
+    assert "no public key for" in result.err
+    run(certified, "sign", model_dir, "--key", certified.uri("object=signer"), "--cert", leaf,
+        "--chain", chain, expect=0)  # fmt: skip
     support.flip(model_dir / "README.md", 0)
     hallmark("verify", model_dir, "--root", certified.pki.root.path, expect=1)
 
