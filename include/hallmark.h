@@ -175,9 +175,10 @@ typedef struct hm_keygen_options {
  * Makes a key pair: `private_path` (PKCS#8 PEM, encrypted, mode 0600) and `public_path`
  * (SubjectPublicKeyInfo PEM, mode 0644). Never writes over an existing file; either both files
  * appear or neither.
- * @param private_path Or a PKCS#11 URI with a label (`object`): the pair is made in the token, where
- *                     the private key stays. The passphrase that is asked for is then its PIN, and
- *                     ::HM_KEYGEN_PLAIN has no place. A label or id that is there is an error.
+ * @param private_path Or a PKCS#11 URI with a label (`object`): the pair is made in the token,
+ *                     where the private key stays. The passphrase that is asked for is then its
+ *                     PIN, and ::HM_KEYGEN_PLAIN has no place. A label or id that is there is an
+ *                     error.
  * @param public_path NULL: `private_path` with a final `.pem` replaced by `.pub`, or with `.pub`
  *                    added; of a token: no file. If it cannot be written, the key is removed again.
  */
