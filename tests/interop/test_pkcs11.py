@@ -144,7 +144,7 @@ def test_a_build_without_it_says_so(hallmark, tmp_path, model_file):
     for command in (["sign", model_file, "--key", uri], ["verify", model_file, "--key", uri],
                     ["verify", model_file, "--root", uri], ["key", "generate", uri]):  # fmt: skip
         result = hallmark(*command, expect=3)
-        assert "this build is without PKCS#11 (p11-kit)" in result.err and PIN not in result.err
+        assert "hallmark: this build is without PKCS#11 (p11-kit)" in result.err and PIN not in result.err
 
 
 # ---- signing ------------------------------------------------------------------------------------
@@ -750,6 +750,45 @@ def test_troubles_of_tokens(run, shared, shim, model_file, does):
     assert shim.notes() == notes
     assert not model_file.with_name(model_file.name + ".sig").exists()
     assert len(result.err.splitlines()) in (1, 2)
+
+
+def told(result, message):
+    """The user sees the message, and finds it in the documentation; "..." is anything."""
+    shown = re.sub(r"slot-id=\d+", "slot-id=7", result.err)
+    assert all(part in shown for part in message.split("...")), result
+    assert message in (support.ROOT / "docs" / "troubleshooting.md").read_text()
+
+
+def test_messages_of_the_page(run, has_pkcs11, shim, tmp_path, model_file):
+    store = Store(tmp_path / "hsm").token("Release")
+    store.make("Release", "ec-p256", "models-2026", "03")
+    for number in ("01", "02"):
+        store.make("Release", "ec-p256", "x", number)
+
+    def fails(path, does="", **query):
+        query.setdefault("module_path", shim.module)
+        return run(store, "sign", model_file, "--key", store.uri(path, **query),
+                   env=shim.env(does), expect=(2, 3))  # fmt: skip
+
+    key = "object=models-2026"
+    result = fails(f"token=Relaese;{key}")
+    told(result, "hallmark: there is no token for pkcs11:token=Relaese;object=models-2026")
+    told(result, 'hallmark: tokens that are there: "Release" (slot-id=7)')
+    told(fails(key, module_path="/usr/lib/none.so"),
+         "hallmark: cannot load the PKCS#11 module /usr/lib/none.so: ...")  # fmt: skip
+    result = fails(key, pin_value="1")
+    told(result, 'hallmark: the PIN for the token "Release" is wrong')
+    told(result, "hallmark: it was tried once and is not tried again: tokens lock themselves after "
+         "a few wrong ones")  # fmt: skip
+    told(fails(key, "locked"), 'hallmark: the PIN of the token "Release" is locked')
+    told(fails("object=y"),
+         'hallmark: there is no private key for pkcs11:object=y on the token "Release"')  # fmt: skip
+    told(fails("object=x"), 'hallmark: pkcs11:object=x fits 2 private keys on the token "Release": '
+         '"x" (id=%01), "x" (id=%02)')  # fmt: skip
+    told(fails(key, "no-public"),
+         'hallmark: the token "Release" has no public half of pkcs11:object=models-2026')  # fmt: skip
+    told(fails(key, "removed"),
+         'hallmark: the token "Release" did not sign with pkcs11:object=models-2026: ...')  # fmt: skip
 
 
 def test_the_last_try_is_told(run, shared, shim, tmp_path, hallmark, model_file):
