@@ -21,7 +21,7 @@ HM_MUST_USE hm_status hm_scheme_begin(EVP_MD_CTX *ctx, EVP_PKEY *pkey, const hm_
  * For those who sign elsewhere: libcrypto's name of the digest, NULL where the scheme hashes by
  * itself, and the length of the salt of RSA-PSS. The scheme must be for this kind of key.
  */
-const char *hm_scheme_digest(const hm_pubkey *key, hm_scheme scheme, int *salt);
+const char *hm_scheme_method(const hm_pubkey *key, hm_scheme scheme, int *salt);
 
 /* ---- secrets -------------------------------------------------------------------------------- */
 

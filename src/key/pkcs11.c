@@ -75,7 +75,7 @@ static hm_status hash(order *made, const char *digest, hm_bytes message, hm_erro
 static hm_status prepare(order *made, const hm_pubkey *key, hm_scheme scheme, hm_bytes message,
                          hm_error **error) {
     int salt = 0;
-    const char *digest = hm_scheme_digest(key, scheme, &salt);
+    const char *digest = hm_scheme_method(key, scheme, &salt);
     size_t bytes = ((size_t)key->bits + 7) / 8;
     made->input = message;
     switch (key->type) {
