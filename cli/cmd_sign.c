@@ -28,14 +28,16 @@ typedef struct arguments {
 } arguments;
 
 static const cli_option options[] = {
-    CLI_OPTION(arguments, key, CLI_TEXT, "key", "KEY", "The private key: a PEM file. Required."),
+    CLI_OPTION(arguments, key, CLI_TEXT, "key", "KEY",
+               "The private key: a PEM file, or a key in a token (pkcs11:...). Required."),
     CLI_OPTION(arguments, passphrase.file, CLI_TEXT, "passphrase-file", "FILE",
-               "Take the key's passphrase from the first line of FILE, instead of asking for it."),
+               "Take the key's passphrase, or the token's PIN, from the first line of FILE, "
+               "instead of asking for it."),
     CLI_OPTION(arguments, passphrase.fd, CLI_NUMBER, "passphrase-fd", "N",
                "The same, from the open descriptor N."),
     CLI_OPTION(arguments, cert, CLI_TEXT, "cert", "FILE",
-               "The key's certificate (PEM): verifiers then trust a root instead of the key. oms "
-               "only."),
+               "The key's certificate (PEM, or pkcs11:...): verifiers then trust a root instead of "
+               "the key. oms only."),
     CLI_OPTION(arguments, chain, CLI_TEXTS, "chain", "FILE",
                "Certificates that lead from --cert towards a root. May be given again."),
     CLI_OPTION(arguments, format, CLI_TEXT, "format", "FORMAT",

@@ -103,7 +103,7 @@ HM_API void hm_process_harden(void);
 
 /* ------------------------------------------------------------------------------------- signer */
 
-/** Something that can sign: today a private key in a PEM file. */
+/** Something that can sign: a private key in a PEM file or a PKCS#11 token. */
 typedef struct hm_signer hm_signer;
 
 /**
@@ -129,7 +129,12 @@ typedef struct hm_signer_options {
  * RSA of 2048 bits or more, or Ed25519.
  * The file must belong to the caller or root and give nothing to group and others; otherwise
  * ::HM_UNDECIDED with the `chmod` that mends it.
- * @param key     Path of the file.
+ *
+ * Or a key in a token, named by a PKCS#11 URI (RFC 7512, `docs/pkcs11.md`). One private key must
+ * fit. The PIN comes from the URI or from `options->passphrase`, and is tried once. The token's
+ * module is loaded into the process, by p11-kit, until the signer is closed; a URI with
+ * `module-path` says which code that is, so take none from strangers.
+ * @param key     Path of the file, or the URI.
  * @param options May be NULL.
  */
 HM_API HM_MUST_USE hm_status hm_signer_open(const char *key, const hm_signer_options *options,
@@ -137,7 +142,8 @@ HM_API HM_MUST_USE hm_status hm_signer_open(const char *key, const hm_signer_opt
 
 /**
  * Adds the signer's certificate, so that `oms` signatures carry a chain in place of a bare key.
- * Each file is PEM and may hold several certificates. The leaf's key must be the signer's.
+ * Each file is PEM and may hold several certificates, or is the PKCS#11 URI of one on a token.
+ * The leaf's key must be the signer's.
  * @param leaf   File with the signer's certificate, and possibly more of the chain after it.
  * @param chain  Files with the certificates that lead to a root; a self-signed root among them is
  *               left out of signatures.
@@ -150,7 +156,7 @@ HM_API HM_MUST_USE hm_status hm_signer_set_certificates(hm_signer *signer, const
 HM_API const char *hm_signer_algorithm(const hm_signer *signer);
 /** Lower-case hex SHA-256 of the public key's DER SubjectPublicKeyInfo. */
 HM_API const char *hm_signer_fingerprint(const hm_signer *signer);
-/** Ends the signer and wipes the key. */
+/** Ends the signer, wipes the key and lets go of the token. */
 HM_API void hm_signer_close(hm_signer **signer);
 
 typedef struct hm_keygen_options {
@@ -169,8 +175,12 @@ typedef struct hm_keygen_options {
  * Makes a key pair: `private_path` (PKCS#8 PEM, encrypted, mode 0600) and `public_path`
  * (SubjectPublicKeyInfo PEM, mode 0644). Never writes over an existing file; either both files
  * appear or neither.
+ * @param private_path Or a PKCS#11 URI with a label (`object`): the pair is made in the token,
+ *                     where the private key stays. The passphrase that is asked for is then its
+ *                     PIN, and ::HM_KEYGEN_PLAIN has no place. A label or id that is there is an
+ *                     error.
  * @param public_path NULL: `private_path` with a final `.pem` replaced by `.pub`, or with `.pub`
- *                    added.
+ *                    added; of a token: no file. If it cannot be written, the key is removed again.
  */
 HM_API HM_MUST_USE hm_status hm_key_generate(const char *private_path, const char *public_path,
                                              const hm_keygen_options *options, hm_error **error);
@@ -185,11 +195,15 @@ HM_API HM_MUST_USE hm_status hm_policy_new(hm_policy **policy, hm_error **error)
 /**
  * Believes a public key. PEM SubjectPublicKeyInfo, or PKCS#1 for RSA; text before the block is
  * passed over. A private key is refused. RSA under 2048 bits and other curves are refused.
+ * A PKCS#11 URI names a public key or certificate on a token, which is read without a login.
  */
 HM_API HM_MUST_USE hm_status hm_policy_add_key(hm_policy *policy, const char *path,
                                                hm_error **error);
 
-/** Believes certificates that chain up to those in `path` (PEM, one or more). */
+/**
+ * Believes certificates that chain up to those in `path` (PEM, one or more; or the PKCS#11 URI of
+ * one).
+ */
 HM_API HM_MUST_USE hm_status hm_policy_add_root(hm_policy *policy, const char *path,
                                                 hm_error **error);
 

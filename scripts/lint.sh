@@ -117,6 +117,7 @@ check_headers() {
     local header flags blake3
     blake3=$(printf '%s\n' /usr/share/cargo/registry/blake3-*/c | sort -V | tail -n 1)
     flags="-std=c17 -D_GNU_SOURCE -Iinclude -Isrc -Icli ${blake3:+-isystem $blake3}"
+    flags+=" $(pkg-config --cflags p11-kit-1 2>/dev/null)"
     flags+=" -Wall -Wextra -Werror -fsyntax-only"
     for header in include/*.h src/*/*.h src/*.h cli/*.h; do
         # shellcheck disable=SC2086

@@ -8,8 +8,12 @@ import importlib.util
 import json
 import os
 import pathlib
+import pty
 import re
+import select
 import subprocess
+import termios
+import time
 
 import pytest
 from cryptography import x509
@@ -113,6 +117,52 @@ class Program:
             wanted = (expect,) if isinstance(expect, int) else tuple(expect)
             assert result.rc in wanted, f"expected status {expect}: {arguments}\n{result}"
         return result
+
+
+class Terminal:
+    """Runs the program on a terminal of its own."""
+
+    def __init__(self, hallmark, *arguments, env=None):
+        self.shown = b""
+        command, environment = hallmark.command(*arguments), hallmark.environment(env)
+        self.child, self.master = pty.fork()
+        if self.child == 0:
+            os.execve(command[0], command, environment)
+
+    def wait_for(self, text, seconds=60):
+        """Reads until the screen shows this."""
+        before = len(self.shown)
+        end = time.monotonic() + seconds
+        while text not in self.shown[before:]:
+            assert time.monotonic() < end, f"{text!r} does not come: {self.shown!r}"
+            ready, _, _ = select.select([self.master], [], [], 1)
+            if ready:
+                try:
+                    got = os.read(self.master, 4096)
+                except OSError:  # the other side is closed
+                    got = b""
+                assert got, f"ended before {text!r}: {self.shown!r}"
+                self.shown += got
+
+    def type(self, text):
+        os.write(self.master, text)
+
+    def echoes(self):
+        return bool(termios.tcgetattr(self.master)[3] & termios.ECHO)
+
+    def end(self):
+        """The exit status."""
+        while True:
+            try:
+                got = os.read(self.master, 4096)
+            except OSError:
+                got = b""
+            if not got:
+                break
+            self.shown += got
+        _, status = os.waitpid(self.child, 0)
+        os.close(self.master)
+        return os.waitstatus_to_exitcode(status)
 
 
 def openssl(*arguments, input=None):

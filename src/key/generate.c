@@ -60,7 +60,7 @@ static char *default_public_path(const char *private_path) {
 }
 
 /* Early, so that nobody chooses a passphrase in vain. Writing checks once more. */
-static hm_status check_free(const char *path, hm_error **error) {
+hm_status hm_key_check_free(const char *path, hm_error **error) {
     struct stat st;
     if (lstat(path, &st) == 0) {
         (void)hm_fail(error, HM_USAGE, HM_REASON_NONE, "%s exists and is not written over", path);
@@ -70,11 +70,7 @@ static hm_status check_free(const char *path, hm_error **error) {
     return errno == ENOENT ? HM_OK : hm_fail_errno(error, errno, "cannot make %s", path);
 }
 
-static hm_status check_call(const char *private_path, const hm_keygen_options *options,
-                            hm_error **error) {
-    if (private_path == NULL || private_path[0] == '\0' || options == NULL) {
-        return hm_fail(error, HM_USAGE, HM_REASON_NONE, "no file is named for the private key");
-    }
+hm_status hm_keygen_check(const hm_keygen_options *options, hm_error **error) {
     hm_status status = hm_check_options("hm_key_generate", options->size, sizeof *options,
                                         options->flags, HM_KEYGEN_PLAIN, error);
     if (status != HM_OK) {
@@ -87,6 +83,10 @@ static hm_status check_call(const char *private_path, const hm_keygen_options *o
                                  "ed25519");
         return HM_USAGE;
     }
+    return HM_OK;
+}
+
+static hm_status check_passphrase(const hm_keygen_options *options, hm_error **error) {
     if ((options->flags & HM_KEYGEN_PLAIN) == 0 && options->passphrase == NULL) {
         (void)hm_fail(error, HM_USAGE, HM_REASON_NONE, "a private key needs a passphrase");
         hm_error_add_hint(error, "give one with --passphrase-file, or store the key unencrypted "
@@ -178,11 +178,11 @@ static hm_status generate(const char *private_path, const char *public_path,
                       error);
 }
 
-hm_status hm_key_generate(const char *private_path, const char *public_path,
+hm_status hm_pem_generate(const char *private_path, const char *public_path,
                           const hm_keygen_options *options, hm_error **error) {
     hm_auto_free char *default_path = NULL;
     hm_auto_secret passphrase = {.data = NULL};
-    hm_status status = check_call(private_path, options, error);
+    hm_status status = check_passphrase(options, error);
     if (status != HM_OK) {
         return status;
     }
@@ -196,9 +196,9 @@ hm_status hm_key_generate(const char *private_path, const char *public_path,
         return hm_fail(error, HM_USAGE, HM_REASON_NONE,
                        "the private and the public key cannot both be %s", public_path);
     }
-    status = check_free(private_path, error);
+    status = hm_key_check_free(private_path, error);
     if (status == HM_OK) {
-        status = check_free(public_path, error);
+        status = hm_key_check_free(public_path, error);
     }
     bool plain = (options->flags & HM_KEYGEN_PLAIN) != 0;
     if (status == HM_OK && !plain) {

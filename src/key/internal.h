@@ -17,6 +17,12 @@
 HM_MUST_USE hm_status hm_scheme_begin(EVP_MD_CTX *ctx, EVP_PKEY *pkey, const hm_pubkey *key,
                                       hm_scheme scheme, bool sign, hm_error **error);
 
+/*
+ * For those who sign elsewhere: libcrypto's name of the digest, NULL where the scheme hashes by
+ * itself, and the length of the salt of RSA-PSS. The scheme must be for this kind of key.
+ */
+const char *hm_scheme_method(const hm_pubkey *key, hm_scheme scheme, int *salt);
+
 /* ---- secrets -------------------------------------------------------------------------------- */
 
 /* Bytes in pages of their own: locked where the limit allows, kept out of core dumps, wiped. */
@@ -30,12 +36,26 @@ HM_MUST_USE hm_status hm_secret_reserve(hm_secret *secret, size_t capacity, hm_e
 void hm_secret_free(hm_secret *secret);
 #define hm_auto_secret HM_CLEANUP(hm_secret_free) hm_secret
 
-/* Reads a private key's file, if nobody but its owner can; see hm_signer_open(). */
-HM_MUST_USE hm_status hm_secret_read_file(const char *path, hm_secret *secret, hm_error **error);
+/*
+ * Reads a file with a secret, if nobody but its owner can; see hm_signer_open(). `noun` says what
+ * it is, "private key".
+ */
+HM_MUST_USE hm_status hm_secret_read_file(const char *noun, const char *path, hm_secret *secret,
+                                          hm_error **error);
 
 /* Asks for a passphrase. `ask` must not be NULL. */
 HM_MUST_USE hm_status hm_secret_ask(hm_passphrase_fn ask, void *context, const char *what,
                                     bool again, hm_secret *secret, hm_error **error);
+
+/* ---- generating ------------------------------------------------------------------------------ */
+
+/* The options of hm_key_generate() as far as they are the same for every backend. */
+HM_MUST_USE hm_status hm_keygen_check(const hm_keygen_options *options, hm_error **error);
+/* ::HM_USAGE when there is something at `path`. */
+HM_MUST_USE hm_status hm_key_check_free(const char *path, hm_error **error);
+/* The backend for files: two of them, or neither. */
+HM_MUST_USE hm_status hm_pem_generate(const char *private_path, const char *public_path,
+                                      const hm_keygen_options *options, hm_error **error);
 
 /* ---- PEM files ------------------------------------------------------------------------------ */
 

@@ -113,6 +113,11 @@ typedef struct hm_key_backend {
     void (*close)(hm_signer *signer);
     /* The public half alone, for verifiers: asks for no secret. NULL: a file, to be read. */
     hm_status (*public_key)(const char *uri, hm_pubkey **key, hm_error **error);
+    /* Certificates that lie beside keys, likewise. NULL: a file, to be read. */
+    hm_status (*certificates)(const char *uri, STACK_OF(X509) **list, hm_error **error);
+    /* See hm_key_generate(), which checks the options. NULL: keys are made elsewhere. */
+    hm_status (*generate)(const char *uri, const char *public_path,
+                          const hm_keygen_options *options, hm_error **error);
 } hm_key_backend;
 
 struct hm_signer {
@@ -128,11 +133,19 @@ struct hm_signer {
  */
 HM_MUST_USE hm_status hm_pubkey_load(const char *key, hm_pubkey **pubkey, hm_error **error);
 
+/* The certificates at a path or key URI, at least one; see hm_policy_add_root(). */
+HM_MUST_USE hm_status hm_certificates_load(const char *place, STACK_OF(X509) **list,
+                                           hm_error **error);
+
 /* Signs, and checks the signature under the public key before handing it over. */
 HM_MUST_USE hm_status hm_signer_sign(hm_signer *signer, hm_scheme scheme, hm_bytes message,
                                      hm_buf *signature, hm_error **error);
 
 extern const hm_key_backend hm_key_backend_pem;
+extern const hm_key_backend hm_key_backend_pkcs11;
+
+/* Adds a line on what PKCS#11 is done with, for hm_build_info(). */
+void hm_pkcs11_describe(hm_buf *text);
 
 /* ---- cleanup of libcrypto's objects --------------------------------------------------------- */
 

@@ -171,7 +171,7 @@ static hm_status pem_open(hm_signer *signer, const char *path, const hm_signer_o
     pem_reader reader = {.path = path, .options = options};
     hm_auto_secret file = {.data = NULL};
     hm_auto_pkey pkey = NULL;
-    hm_status status = hm_secret_read_file(path, &file, error);
+    hm_status status = hm_secret_read_file("private key", path, &file, error);
     if (status == HM_OK) {
         status = find_private(&reader, hm_bytes_of(file.data, file.length), &pkey, error);
     }
@@ -224,4 +224,5 @@ const hm_key_backend hm_key_backend_pem = {
     .open = pem_open,
     .sign = pem_sign,
     .close = pem_close,
+    .generate = hm_pem_generate,
 };

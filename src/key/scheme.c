@@ -74,6 +74,12 @@ hm_status hm_scheme_begin(EVP_MD_CTX *ctx, EVP_PKEY *pkey, const hm_pubkey *key,
     return HM_OK;
 }
 
+const char *hm_scheme_method(const hm_pubkey *key, hm_scheme scheme, int *salt) {
+    const scheme_rule *rule = find_rule(key, scheme);
+    *salt = rule != NULL && rule->salt != SALT_NONE ? salt_length(rule, key->bits) : 0;
+    return rule != NULL ? rule->digest : NULL;
+}
+
 hm_status hm_scheme_check(const hm_pubkey *key, hm_scheme scheme, const char *what,
                           hm_error **error) {
     if (find_rule(key, scheme) != NULL) {

@@ -66,25 +66,24 @@ void hm_secret_free(hm_secret *secret) {
 /* ---- files ---------------------------------------------------------------------------------- */
 
 /* Looks at the open descriptor, not the path: nobody can put another file there in between. */
-static hm_status check_private(int fd, const char *path, hm_error **error) {
+static hm_status check_private(int fd, const char *noun, const char *path, hm_error **error) {
     struct stat st;
     if (fstat(fd, &st) != 0) {
-        return hm_fail_errno(error, errno, "cannot look at the private key %s", path);
+        return hm_fail_errno(error, errno, "cannot look at the %s %s", noun, path);
     }
     if (!S_ISREG(st.st_mode)) {
-        return hm_fail(error, HM_UNDECIDED, HM_REASON_NONE,
-                       "the private key %s is not a regular file", path);
+        return hm_fail(error, HM_UNDECIDED, HM_REASON_NONE, "the %s %s is not a regular file", noun,
+                       path);
     }
     if (st.st_uid != geteuid() && st.st_uid != 0) {
         (void)hm_fail(error, HM_UNDECIDED, HM_REASON_NONE,
-                      "the private key %s belongs to another user (%ju)", path,
-                      (uintmax_t)st.st_uid);
+                      "the %s %s belongs to another user (%ju)", noun, path, (uintmax_t)st.st_uid);
         hm_error_add_hint(error, "use a copy that is yours: `install -m 600 %s COPY`", path);
         return HM_UNDECIDED;
     }
     if ((st.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
         (void)hm_fail(error, HM_UNDECIDED, HM_REASON_NONE,
-                      "the private key %s is open to other users (mode %04o)", path,
+                      "the %s %s is open to other users (mode %04o)", noun, path,
                       (unsigned)(st.st_mode & 07777));
         hm_error_add_hint(error, "chmod 600 %s (of a Kubernetes secret: defaultMode: 0400)", path);
         return HM_UNDECIDED;
@@ -93,14 +92,15 @@ static hm_status check_private(int fd, const char *path, hm_error **error) {
 }
 
 /* Fills the secret from `fd`; there is room for one byte more than a key file may have. */
-static hm_status read_all(int fd, const char *path, hm_secret *secret, hm_error **error) {
+static hm_status read_all(int fd, const char *noun, const char *path, hm_secret *secret,
+                          hm_error **error) {
     for (;;) {
         ssize_t got = read(fd, secret->data + secret->length, secret->capacity - secret->length);
         if (got < 0 && errno == EINTR) {
             continue;
         }
         if (got < 0) {
-            return hm_fail_errno(error, errno, "cannot read the private key %s", path);
+            return hm_fail_errno(error, errno, "cannot read the %s %s", noun, path);
         }
         if (got == 0) {
             return HM_OK;
@@ -108,24 +108,25 @@ static hm_status read_all(int fd, const char *path, hm_secret *secret, hm_error 
         secret->length += (size_t)got;
         if (secret->length > HM_KEY_FILE_LIMIT) {
             return hm_fail(error, HM_UNDECIDED, HM_REASON_NONE,
-                           "%s is too large for a private key (over %zu bytes)", path,
+                           "%s is too large for a %s (over %zu bytes)", path, noun,
                            HM_KEY_FILE_LIMIT);
         }
     }
 }
 
-hm_status hm_secret_read_file(const char *path, hm_secret *secret, hm_error **error) {
+hm_status hm_secret_read_file(const char *noun, const char *path, hm_secret *secret,
+                              hm_error **error) {
     /* A link may lead there, as in a Kubernetes volume; a named pipe must not make us wait. */
     hm_auto_fd fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0) {
-        return hm_fail_errno(error, errno, "cannot open the private key %s", path);
+        return hm_fail_errno(error, errno, "cannot open the %s %s", noun, path);
     }
-    hm_status status = check_private(fd, path, error);
+    hm_status status = check_private(fd, noun, path, error);
     if (status == HM_OK) {
         status = hm_secret_reserve(secret, HM_KEY_FILE_LIMIT + 1, error);
     }
     if (status == HM_OK) {
-        status = read_all(fd, path, secret, error);
+        status = read_all(fd, noun, path, secret, error);
     }
     return status;
 }

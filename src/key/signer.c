@@ -9,16 +9,18 @@
 
 /* Where private keys can live. The last one takes everything that looks like a path. */
 static const hm_key_backend *const backends[] = {
+    &hm_key_backend_pkcs11,
     &hm_key_backend_pem,
 };
 enum { BACKEND_COUNT = sizeof backends / sizeof backends[0] };
 
-/* Length of the URI scheme that `key` begins with (RFC 3986, 3.1, lower case), or 0. */
+/* Length of the URI scheme that `key` begins with (RFC 3986, 3.1: in any case), or 0. */
 static size_t uri_scheme_length(const char *key) {
-    static const char first[] = "abcdefghijklmnopqrstuvwxyz";
-    static const char other[] = "abcdefghijklmnopqrstuvwxyz0123456789+.-";
+    static const char first[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    static const char other[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+.-";
     size_t length = strspn(key, other);
-    return strchr(first, key[0]) != NULL && length > 0 && key[length] == ':' ? length : 0;
+    /* One letter is a drive on other systems, and no service's name anywhere. */
+    return length > 1 && strchr(first, key[0]) != NULL && key[length] == ':' ? length : 0;
 }
 
 /* "a path to a PEM file, pkcs11:..." */
@@ -51,7 +53,7 @@ static hm_status find_backend(const char *key, const hm_key_backend **backend, h
     for (size_t i = 0; i < BACKEND_COUNT; i++) {
         const char *scheme = backends[i]->scheme;
         if (scheme != NULL && length > 0 && strlen(scheme) == length &&
-            strncmp(key, scheme, length) == 0) {
+            strncasecmp(key, scheme, length) == 0) {
             *backend = backends[i];
             return HM_OK;
         }
@@ -62,6 +64,32 @@ static hm_status find_backend(const char *key, const hm_key_backend **backend, h
     }
     *backend = path_backend;
     return HM_OK;
+}
+
+hm_status hm_key_generate(const char *key, const char *public_path,
+                          const hm_keygen_options *options, hm_error **error) {
+    const hm_key_backend *backend = NULL;
+    if (key == NULL || key[0] == '\0' || options == NULL) {
+        return hm_fail(error, HM_USAGE, HM_REASON_NONE, "no file is named for the private key");
+    }
+    hm_status status = hm_keygen_check(options, error);
+    if (status == HM_OK) {
+        status = find_backend(key, &backend, error);
+    }
+    if (status != HM_OK) {
+        return status;
+    }
+    return backend->generate != NULL
+               ? backend->generate(key, public_path, options, error)
+               : hm_fail(error, HM_USAGE, HM_REASON_NONE,
+                         "keys of the kind \"%s:\" are made with its own tools", backend->scheme);
+}
+
+/* For messages: a path, or a key URI without what stands behind "?", which may be a PIN. */
+static char *shown_place(const char *place) {
+    const hm_key_backend *backend = NULL;
+    bool uri = find_backend(place, &backend, NULL) == HM_OK && backend->scheme != NULL;
+    return hm_strndup(place, uri ? strcspn(place, "?") : strlen(place));
 }
 
 static hm_status load_file(const char *path, hm_pubkey **pubkey, hm_error **error) {
@@ -132,10 +160,17 @@ const char *hm_signer_fingerprint(const hm_signer *signer) {
 
 /* ---- certificates --------------------------------------------------------------------------- */
 
-static hm_status read_certificates(const char *path, STACK_OF(X509) **list, hm_error **error) {
+hm_status hm_certificates_load(const char *place, STACK_OF(X509) **list, hm_error **error) {
     hm_auto_buf file = {.data = NULL};
-    hm_status status = hm_key_file_read(path, HM_CERTIFICATE_FILE_LIMIT, &file, error);
-    return status == HM_OK ? hm_certificates_parse(hm_buf_view(&file), path, list, error) : status;
+    const hm_key_backend *backend = NULL;
+    hm_status status = find_backend(place, &backend, error);
+    if (status == HM_OK && backend->certificates != NULL) {
+        return backend->certificates(place, list, error);
+    }
+    if (status == HM_OK) {
+        status = hm_key_file_read(place, HM_CERTIFICATE_FILE_LIMIT, &file, error);
+    }
+    return status == HM_OK ? hm_certificates_parse(hm_buf_view(&file), place, list, error) : status;
 }
 
 static bool holds(const STACK_OF(X509) *list, const X509 *certificate) {
@@ -153,7 +188,7 @@ static bool holds(const STACK_OF(X509) *list, const X509 *certificate) {
  */
 static hm_status append_file(STACK_OF(X509) *chain, const char *path, hm_error **error) {
     hm_auto_x509_stack list = NULL;
-    hm_status status = read_certificates(path, &list, error);
+    hm_status status = hm_certificates_load(path, &list, error);
     for (int i = 0; status == HM_OK && i < sk_X509_num(list); i++) {
         X509 *certificate = sk_X509_value(list, i);
         bool root = sk_X509_num(chain) > 0 && hm_certificate_self_signed(certificate);
@@ -213,7 +248,9 @@ hm_status hm_signer_set_certificates(hm_signer *signer, const char *leaf, const 
     }
     hm_status status = append_file(list, leaf, error);
     if (status == HM_OK) {
-        status = check_leaf(signer, sk_X509_value(list, 0), leaf, error);
+        hm_auto_free char *shown = shown_place(leaf);
+        status = shown != NULL ? check_leaf(signer, sk_X509_value(list, 0), shown, error)
+                               : hm_fail_memory(error);
     }
     for (size_t i = 0; status == HM_OK && i < chain_count; i++) {
         status = append_file(list, chain[i], error);

@@ -63,11 +63,7 @@ hm_status hm_trusted_signer_add_key(hm_trusted_signer *signer, hm_pubkey **key,
 hm_status hm_trusted_signer_add_root(hm_trusted_signer *signer, const char *path,
                                      hm_error **error) {
     hm_auto_x509_stack list = NULL;
-    hm_auto_buf file = {.data = NULL};
-    hm_status status = hm_key_file_read(path, HM_CERTIFICATE_FILE_LIMIT, &file, error);
-    if (status == HM_OK) {
-        status = hm_certificates_parse(hm_buf_view(&file), path, &list, error);
-    }
+    hm_status status = hm_certificates_load(path, &list, error);
     if (status != HM_OK) {
         return status;
     }

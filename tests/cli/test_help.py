@@ -13,7 +13,7 @@ MAN = support.ROOT / "docs" / "man"
 
 # Every option there is, so that none comes or goes unseen.
 OPTIONS = {
-    "key generate": "type passphrase-file passphrase-fd no-passphrase help",
+    "key generate": "type public passphrase-file passphrase-fd no-passphrase help",
     "sign": "key passphrase-file passphrase-fd cert chain format signature hash files shards "
             "shard-size shards-signature ignore include-git follow-symlinks name-dot signer-id "
             "key-version metadata parts reuse jobs list json no-progress help",

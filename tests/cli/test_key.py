@@ -2,12 +2,8 @@
 """Keys: making them, and reading what other tools made."""
 
 import os
-import pty
 import re
-import select
 import subprocess
-import termios
-import time
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -235,54 +231,8 @@ def test_without_a_terminal_nobody_is_asked(hallmark, keys, model_file):
 # ---- the prompt ---------------------------------------------------------------------------------
 
 
-class Terminal:
-    """Runs the program on a terminal of its own."""
-
-    def __init__(self, hallmark, *arguments):
-        self.shown = b""
-        command, environment = hallmark.command(*arguments), hallmark.environment()
-        self.child, self.master = pty.fork()
-        if self.child == 0:
-            os.execve(command[0], command, environment)
-
-    def wait_for(self, text, seconds=60):
-        """Reads until the screen shows this."""
-        before = len(self.shown)
-        end = time.monotonic() + seconds
-        while text not in self.shown[before:]:
-            assert time.monotonic() < end, f"{text!r} does not come: {self.shown!r}"
-            ready, _, _ = select.select([self.master], [], [], 1)
-            if ready:
-                try:
-                    got = os.read(self.master, 4096)
-                except OSError:  # the other side is closed
-                    got = b""
-                assert got, f"ended before {text!r}: {self.shown!r}"
-                self.shown += got
-
-    def type(self, text):
-        os.write(self.master, text)
-
-    def echoes(self):
-        return bool(termios.tcgetattr(self.master)[3] & termios.ECHO)
-
-    def end(self):
-        """The exit status."""
-        while True:
-            try:
-                got = os.read(self.master, 4096)
-            except OSError:
-                got = b""
-            if not got:
-                break
-            self.shown += got
-        _, status = os.waitpid(self.child, 0)
-        os.close(self.master)
-        return os.waitstatus_to_exitcode(status)
-
-
 def test_prompt_when_making_a_key(hallmark, tmp_path):
-    terminal = Terminal(hallmark, "key", "generate", tmp_path / "key.pem")
+    terminal = support.Terminal(hallmark, "key", "generate", tmp_path / "key.pem")
     terminal.wait_for(b": ")
     assert b"key.pem" in terminal.shown and not terminal.echoes()
     terminal.type(support.PASSPHRASE + b"\n")
@@ -295,7 +245,7 @@ def test_prompt_when_making_a_key(hallmark, tmp_path):
 
 
 def test_prompt_when_signing(hallmark, keys, model_file):
-    terminal = Terminal(hallmark, "sign", model_file, "--key", keys["python", "ec-p256"].encrypted)
+    terminal = support.Terminal(hallmark, "sign", model_file, "--key", keys["python", "ec-p256"].encrypted)
     terminal.wait_for(b": ")
     terminal.type(support.PASSPHRASE + b"\n")
     assert terminal.end() == 0, terminal.shown
@@ -303,7 +253,7 @@ def test_prompt_when_signing(hallmark, keys, model_file):
 
 
 def test_two_passphrases_that_differ(hallmark, tmp_path):
-    terminal = Terminal(hallmark, "key", "generate", tmp_path / "key.pem")
+    terminal = support.Terminal(hallmark, "key", "generate", tmp_path / "key.pem")
     terminal.wait_for(b": ")
     terminal.type(b"one\n")
     terminal.wait_for(b"again: ")
@@ -315,7 +265,7 @@ def test_two_passphrases_that_differ(hallmark, tmp_path):
 
 def test_control_c_at_the_prompt(hallmark, keys, model_file):
     """It ends the command, and the terminal shows again what is typed."""
-    terminal = Terminal(hallmark, "sign", model_file, "--key", keys["python", "ec-p256"].encrypted)
+    terminal = support.Terminal(hallmark, "sign", model_file, "--key", keys["python", "ec-p256"].encrypted)
     terminal.wait_for(b": ")
     assert not terminal.echoes()
     terminal.type(b"half a pass\x03")
@@ -327,7 +277,7 @@ def test_control_c_at_the_prompt(hallmark, keys, model_file):
 def test_a_name_cannot_write_on_the_terminal_that_asks(hallmark, keys, tmp_path, model_file):
     key = tmp_path / "\x1b[2Jevil\n.pem"
     support.write_private(key, keys["python", "ec-p256"].encrypted.read_bytes())
-    terminal = Terminal(hallmark, "sign", model_file, "--key", key)
+    terminal = support.Terminal(hallmark, "sign", model_file, "--key", key)
     terminal.wait_for(b": ")
     terminal.type(b"\n")
     assert terminal.end() == 3

@@ -51,6 +51,21 @@ NAMES = [
     "\x01\x7f\x80\xff\xc3\xa9\xed\xa0\x80\xc0\xaf",
 ]
 
+PKCS11_URIS = [
+    "pkcs11:",
+    "pkcs11:token=My%20Token;object=key;id=%00%ff;type=private?module-path=/usr/lib/m.so"
+    "&pin-value=1234%2b5678",
+    "PKCS11:manufacturer=m;serial=s;model=x;library-manufacturer=a;library-description=b;"
+    "library-version=1.2;slot-id=7;slot-description=d;slot-manufacturer=e?module-name=softhsm2"
+    "&pin-source=file:///run/pin",
+    "pkcs11:object=x&pin-value=12345678",
+    "pkcs11:object=x?module-path=/a?pin-value=12345678",
+    "pkcs11:object=x?pin-source=|cat%20/etc/pin",
+    "pkcs11:type=cert;object=%c3%bc",
+    "pkcs11:object=%0;id=%zz",
+    "pkcs11:object=a;object=b",
+]  # fmt: skip
+
 
 def embedded(name):
     """A PEM text of keys.h."""
@@ -212,6 +227,8 @@ def from_texts(seeds):
         seeds.add("json", f"text-{number:02}", text.encode("utf-8", "surrogatepass"))
     for number, text in enumerate(NAMES):
         seeds.add("names", f"names-{number}", text)
+    for number, text in enumerate(PKCS11_URIS):
+        seeds.add("pkcs11_uri", f"uri-{number}", text)
 
 
 HASH = hashlib.sha256(b"w").hexdigest()

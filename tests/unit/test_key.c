@@ -845,16 +845,17 @@ static void test_unknown_key_service(void **state) {
     char before[256];
     EVP_PKEY *pkey = ec_key("P-256");
     (void)state;
-    expect_closed("pkcs11:token=x", NULL, HM_USAGE, "\"pkcs11:\" are not known",
-                  "a path to a PEM file");
+    expect_closed("pkcs1:token=x", NULL, HM_USAGE, "\"pkcs1:\" are not known",
+                  "a path to a PEM file, pkcs11:...");
+    expect_closed("Pkcs1:token=x", NULL, HM_USAGE, "\"Pkcs1:\" are not known", "");
     expect_closed("a-b+c.9:x", NULL, HM_USAGE, "\"a-b+c.9:\"", "");
     expect_closed("C:\\key.pem", NULL, HM_UNDECIDED, "No such file", "");
     expect_closed("9p:key", NULL, HM_UNDECIDED, "No such file", "");
     expect_closed("", NULL, HM_USAGE, "no key", "");
-    const char *path = store_private("pkcs11:name", pkey);
+    const char *path = store_private("pkcs1:name", pkey);
     assert_non_null(getcwd(before, sizeof before));
     assert_int_equal(chdir(folder), 0);
-    expect_opens("pkcs11:name", NULL);
+    expect_opens("pkcs1:name", NULL);
     assert_int_equal(chdir(before), 0);
     assert_non_null(path);
     EVP_PKEY_free(pkey);
