@@ -17,6 +17,17 @@
 HM_MUST_USE hm_status hm_scheme_begin(EVP_MD_CTX *ctx, EVP_PKEY *pkey, const hm_pubkey *key,
                                       hm_scheme scheme, bool sign, hm_error **error);
 
+enum { HM_DIGEST_LIMIT = 64 }; /* bytes of the longest digest that a scheme signs */
+/*
+ * The digest that is signed under the scheme, for keys that sign nothing else. ::HM_USAGE for
+ * schemes that hash by themselves.
+ */
+HM_MUST_USE hm_status hm_scheme_digest(const hm_pubkey *key, hm_scheme scheme, hm_bytes message,
+                                       uint8_t *digest, size_t *length, hm_error **error);
+
+/* r and s side by side, of one length each, as an ECDSA signature in DER. */
+HM_MUST_USE hm_status hm_ecdsa_der_from_raw(hm_bytes raw, hm_buf *der, hm_error **error);
+
 /* ---- secrets -------------------------------------------------------------------------------- */
 
 /* Bytes in pages of their own: locked where the limit allows, kept out of core dumps, wiped. */

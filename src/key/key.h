@@ -113,6 +113,9 @@ typedef struct hm_key_backend {
     void (*close)(hm_signer *signer);
     /* The public half alone, for verifiers: asks for no secret. NULL: a file, to be read. */
     hm_status (*public_key)(const char *uri, hm_pubkey **key, hm_error **error);
+    /* ::HM_USAGE for a scheme that its keys cannot sign by. NULL: all that fit the key. */
+    hm_status (*check)(const hm_signer *signer, hm_scheme scheme, const char *what,
+                       hm_error **error);
 } hm_key_backend;
 
 struct hm_signer {
@@ -128,11 +131,17 @@ struct hm_signer {
  */
 HM_MUST_USE hm_status hm_pubkey_load(const char *key, hm_pubkey **pubkey, hm_error **error);
 
+/* hm_scheme_check(), and whether where the key lives can do it: asked before a model is read. */
+HM_MUST_USE hm_status hm_signer_check(const hm_signer *signer, hm_scheme scheme, const char *what,
+                                      hm_error **error);
+
 /* Signs, and checks the signature under the public key before handing it over. */
 HM_MUST_USE hm_status hm_signer_sign(hm_signer *signer, hm_scheme scheme, hm_bytes message,
                                      hm_buf *signature, hm_error **error);
 
 extern const hm_key_backend hm_key_backend_pem;
+extern const hm_key_backend hm_key_backend_awskms;
+extern const hm_key_backend hm_key_backend_azurekms;
 
 /* ---- cleanup of libcrypto's objects --------------------------------------------------------- */
 

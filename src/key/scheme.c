@@ -91,3 +91,17 @@ const char *hm_scheme_text(const hm_pubkey *key, hm_scheme scheme) {
     const scheme_rule *rule = find_rule(key, scheme);
     return rule != NULL ? rule->text : "";
 }
+
+hm_status hm_scheme_digest(const hm_pubkey *key, hm_scheme scheme, hm_bytes message,
+                           uint8_t *digest, size_t *length, hm_error **error) {
+    const scheme_rule *rule = find_rule(key, scheme);
+    if (rule == NULL || rule->digest == NULL) {
+        return hm_fail(error, HM_USAGE, HM_REASON_NONE, "a %s key signs no digest here",
+                       key->algorithm);
+    }
+    if (EVP_Q_digest(NULL, rule->digest, NULL, message.data, message.length, digest, length) != 1) {
+        return hm_fail_crypto(error, HM_UNDECIDED, HM_REASON_NONE, "cannot digest for %s",
+                              rule->text);
+    }
+    return HM_OK;
+}
