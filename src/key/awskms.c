@@ -255,6 +255,11 @@ static void add_hint(hm_bytes code, const kms_key *key, const hm_aws_credentials
         hm_error_add_hint(error, "the key must be asymmetric, of usage SIGN_VERIFY");
     } else if (response->status == 429 || response->status >= 500 || throttled(response)) {
         hm_error_add_hint(error, "the service is overloaded or disturbed; try again later");
+    } else if (response->status == 401 || response->status == 403) {
+        hm_error_add_hint(error,
+                          "check the credentials, from %s, and that they allow "
+                          "kms:GetPublicKey, and kms:Sign to sign",
+                          credentials->source);
     }
 }
 

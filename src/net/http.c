@@ -104,17 +104,19 @@ static hm_status check_address(const transfer *t, bool *plain, hm_error **error)
         return hm_fail_memory(error);
     }
     if (curl_url_set(url, CURLUPART_URL, t->request->url, 0) != CURLUE_OK ||
-        curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
-        curl_url_get(url, CURLUPART_HOST, &host, 0) != CURLUE_OK) {
+        curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK) {
         return refuse_address(t, "that is no address", error);
-    }
-    /* A name and password would go to whoever answers, and into logs. */
-    if (curl_url_get(url, CURLUPART_USER, &user, 0) == CURLUE_OK) {
-        return refuse_address(t, "an address with a user name is not taken", error);
     }
     *plain = strcmp(scheme, "http") == 0;
     if (!*plain && strcmp(scheme, "https") != 0) {
         return refuse_address(t, "it must begin with https://", error);
+    }
+    if (curl_url_get(url, CURLUPART_HOST, &host, 0) != CURLUE_OK) {
+        return refuse_address(t, "it names no host", error);
+    }
+    /* A name and password would go to whoever answers, and into logs. */
+    if (curl_url_get(url, CURLUPART_USER, &user, 0) == CURLUE_OK) {
+        return refuse_address(t, "an address with a user name is not taken", error);
     }
     if (*plain && !plain_allowed(t->request, host)) {
         return refuse_address(t, "plain http is only for this machine; use https://", error);
