@@ -26,7 +26,8 @@ typedef struct arguments {
 } arguments;
 
 static const cli_option options[] = {
-    CLI_OPTION(arguments, key, CLI_TEXT, "key", "KEY", "The private key: a PEM file. Required."),
+    CLI_OPTION(arguments, key, CLI_TEXT, "key", "KEY",
+               "The private key: a PEM file, or a key URI (awskms:, azurekms:). Required."),
     CLI_OPTION(arguments, passphrase.file, CLI_TEXT, "passphrase-file", "FILE",
                "Take the key's passphrase from the first line of FILE, instead of asking for it."),
     CLI_OPTION(arguments, passphrase.fd, CLI_NUMBER, "passphrase-fd", "N",

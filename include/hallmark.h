@@ -103,7 +103,7 @@ HM_API void hm_process_harden(void);
 
 /* ------------------------------------------------------------------------------------- signer */
 
-/** Something that can sign: today a private key in a PEM file. */
+/** Something that can sign: a private key in a PEM file, or one in a key service. */
 typedef struct hm_signer hm_signer;
 
 /**
@@ -129,7 +129,11 @@ typedef struct hm_signer_options {
  * RSA of 2048 bits or more, or Ed25519.
  * The file must belong to the caller or root and give nothing to group and others; otherwise
  * ::HM_UNDECIDED with the `chmod` that mends it.
- * @param key     Path of the file.
+ *
+ * Or a key in a service, by its URI (`docs/cloud-keys.md`): "awskms:///KEY", "azurekms://VAULT/KEY".
+ * The service is asked for the public key now, and for a signature by hm_sign(); the environment
+ * says by which credentials. A service that is down or refuses: ::HM_UNDECIDED.
+ * @param key     Path of the file, or the URI.
  * @param options May be NULL.
  */
 HM_API HM_MUST_USE hm_status hm_signer_open(const char *key, const hm_signer_options *options,
@@ -185,6 +189,7 @@ HM_API HM_MUST_USE hm_status hm_policy_new(hm_policy **policy, hm_error **error)
 /**
  * Believes a public key. PEM SubjectPublicKeyInfo, or PKCS#1 for RSA; text before the block is
  * passed over. A private key is refused. RSA under 2048 bits and other curves are refused.
+ * Or the URI of a key in a service, as for hm_signer_open(), which is asked for the public key.
  */
 HM_API HM_MUST_USE hm_status hm_policy_add_key(hm_policy *policy, const char *path,
                                                hm_error **error);
