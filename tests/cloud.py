@@ -220,8 +220,8 @@ def json_answer(status, value, **headers):
 
 
 def proxy(target_port, before):
-    """A server in front of one at `target_port`: `before(number, request)` may give an answer of its
-    own to the request of that number; where it gives None the request goes through."""
+    """A server in front of one at `target_port`: `before(number, request)` may give an answer of
+    its own to the request of that number; where it gives None the request goes through."""
     count = [0]
 
     def answer(request):

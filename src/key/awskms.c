@@ -181,10 +181,13 @@ static bool is_one_of(hm_bytes code, const char *const *list) {
 
 static bool throttled(const hm_http_response *response) {
     static const char *const codes[] = {
-        "ThrottlingException",      "Throttling",
-        "ThrottledException",       "RequestThrottled",
-        "TooManyRequestsException", "RequestLimitExceeded",
-        "LimitExceededException",   NULL,
+        "ThrottlingException",
+        "Throttling",
+        "ThrottledException",
+        "RequestThrottled",
+        "TooManyRequestsException",
+        "RequestLimitExceeded",
+        NULL,
     };
     hm_auto_json doc = NULL;
     return response->status == 400 &&

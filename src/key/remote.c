@@ -38,7 +38,7 @@ hm_status hm_remote_check(const char *service, const hm_pubkey *key, hm_scheme s
 
 static bool holds_secret(hm_bytes message, const hm_bytes *secrets, size_t count) {
     for (size_t i = 0; i < count; i++) {
-        if (secrets[i].length >= SECRET_FLOOR &&
+        if (secrets[i].length >= SECRET_FLOOR && message.length > 0 &&
             memmem(message.data, message.length, secrets[i].data, secrets[i].length) != NULL) {
             return true;
         }

@@ -7,7 +7,9 @@
 #ifdef HM_HAVE_CURL
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <strings.h>
 #include <time.h>
@@ -371,6 +373,31 @@ static CURLcode perform(transfer *t) {
     return code;
 }
 
+/*
+ * A peer that closes while we write raises SIGPIPE, which ends a process that has not heard of it;
+ * libcurl holds it off only where it may touch the signals of the whole process.
+ */
+typedef struct pipe_guard {
+    sigset_t before;
+    sigset_t pipe;
+    bool pending;
+} pipe_guard;
+
+static void guard_begin(pipe_guard *guard) {
+    sigset_t waiting;
+    (void)sigemptyset(&guard->pipe);
+    (void)sigaddset(&guard->pipe, SIGPIPE);
+    guard->pending = sigpending(&waiting) == 0 && sigismember(&waiting, SIGPIPE) == 1;
+    (void)pthread_sigmask(SIG_BLOCK, &guard->pipe, &guard->before);
+}
+
+static void guard_end(const pipe_guard *guard) {
+    const struct timespec now = {.tv_sec = 0};
+    while (!guard->pending && sigtimedwait(&guard->pipe, NULL, &now) == -1 && errno == EINTR) {
+    }
+    (void)pthread_sigmask(SIG_SETMASK, &guard->before, NULL);
+}
+
 static CURLcode perform_patiently(transfer *t) {
     unsigned attempts = t->request->attempts > 0 ? t->request->attempts : DEFAULT_ATTEMPTS;
     uint64_t start = now_ms();
@@ -427,7 +454,10 @@ hm_status hm_http_send(const hm_http_request *request, hm_http_response *respons
     if (status != HM_OK) {
         return status;
     }
+    pipe_guard guard;
+    guard_begin(&guard);
     CURLcode code = perform_patiently(&t);
+    guard_end(&guard);
     if (code != CURLE_OK) {
         return fail_transfer(&t, code, error);
     }

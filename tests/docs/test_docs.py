@@ -401,7 +401,9 @@ def example(request, hallmark, sanitizer, tmp_path):
     if request.param == "shared":
         flags += [f"-L{folder}", "-lhallmark", f"-Wl,-rpath,{folder}"]
     else:
-        flags += [str(library), "-lcrypto", "-pthread"]
+        needs = (folder / "meson-private" / "hallmark.pc").read_text()
+        curl = ["-lcurl"] if "libcurl" in needs else []
+        flags += [str(library), "-lcrypto", *curl, "-pthread"]
     program = tmp_path / "verify"
     source = DOCS / "examples" / "verify.c"
     subprocess.run(
