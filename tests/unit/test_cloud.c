@@ -187,7 +187,7 @@ static void test_sts(void **state) {
         "<Credentials></Credentials>",
         "<Credentials><AccessKeyId>a</AccessKeyId><SecretAccessKey>b</SecretAccessKey>"
         "</Credentials><SessionToken>t</SessionToken>",
-        "<Credentials><AccessKeyId>a<x/></AccessKeyId><SecretAccessKey>b</SecretAccessKey>"
+        "<Credentials><AccessKeyId>a<b</AccessKeyId><SecretAccessKey>b</SecretAccessKey>"
         "<SessionToken>t</SessionToken></Credentials>",
         "<Credentials><AccessKeyId>a&amp;</AccessKeyId><SecretAccessKey>b</SecretAccessKey>"
         "<SessionToken>t</SessionToken></Credentials>",
