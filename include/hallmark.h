@@ -130,8 +130,8 @@ typedef struct hm_signer_options {
  * The file must belong to the caller or root and give nothing to group and others; otherwise
  * ::HM_UNDECIDED with the `chmod` that mends it.
  *
- * Or a key in a service, by its URI (`docs/cloud-keys.md`): "awskms:///KEY", "azurekms://VAULT/KEY".
- * The service is asked for the public key now, and for a signature by hm_sign(); the environment
+ * Or a key in a service, by its URI (`docs/cloud-keys.md`): "awskms:///KEY" or
+ * "azurekms://VAULT/KEY". The service is asked for the public key now, and for a signature by hm_sign(); the environment
  * says by which credentials. A service that is down or refuses: ::HM_UNDECIDED.
  * @param key     Path of the file, or the URI.
  * @param options May be NULL.

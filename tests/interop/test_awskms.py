@@ -372,6 +372,14 @@ def test_a_wrong_clock_is_named(aws, sign, key, off, word):
     assert re.search(rf"clock is 7(19|20)\d s {word}", result.err), result
 
 
+def test_requests_have_the_real_time(aws, sign, key, moto):
+    """HALLMARK_TIME stands in for the clock in reports, not towards a service with one."""
+    with cloud.proxy(moto.port, lambda *_: None) as front:
+        sign(key.uri, aws(AWS_ENDPOINT_URL_KMS=front.url, HALLMARK_TIME="1000000000"))
+        dates = {request[2]["X-Amz-Date"][:4] for request in front.requests}
+    assert dates <= {time.strftime("%Y", time.gmtime(time.time() + off)) for off in (-60, 60)}
+
+
 # ---- credentials --------------------------------------------------------------------------------
 
 
