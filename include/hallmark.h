@@ -131,8 +131,9 @@ typedef struct hm_signer_options {
  * ::HM_UNDECIDED with the `chmod` that mends it.
  *
  * Or a key in a service, by its URI (`docs/cloud-keys.md`): "awskms:///KEY" or
- * "azurekms://VAULT/KEY". The service is asked for the public key now, and for a signature by hm_sign(); the environment
- * says by which credentials. A service that is down or refuses: ::HM_UNDECIDED.
+ * "azurekms://VAULT/KEY". The service is asked for the public key now, and for a signature by
+ * hm_sign(); the environment says by which credentials. A service that is down or refuses:
+ * ::HM_UNDECIDED.
  * @param key     Path of the file, or the URI.
  * @param options May be NULL.
  */
