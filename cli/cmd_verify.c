@@ -26,8 +26,8 @@ typedef struct arguments {
 
 static const cli_option options[] = {
     CLI_OPTION(arguments, keys, CLI_TEXTS, "key", "PUB",
-               "A public key to believe (PEM, or pkcs11:...). May be given again: any of them will "
-               "do."),
+               "A public key to believe (PEM), or a key URI. May be given again: any of them "
+               "will do."),
     CLI_OPTION(arguments, roots, CLI_TEXTS, "root", "CERT",
                "A root certificate to believe (PEM, or pkcs11:...). May be given again."),
     CLI_OPTION(arguments, subjects, CLI_TEXTS, "identity-subject", "NAME",

@@ -103,7 +103,7 @@ HM_API void hm_process_harden(void);
 
 /* ------------------------------------------------------------------------------------- signer */
 
-/** Something that can sign: a private key in a PEM file or a PKCS#11 token. */
+/** Something that can sign: a private key in a PEM file, in a PKCS#11 token or in a key service. */
 typedef struct hm_signer hm_signer;
 
 /**
@@ -134,6 +134,11 @@ typedef struct hm_signer_options {
  * fit. The PIN comes from the URI or from `options->passphrase`, and is tried once. The token's
  * module is loaded into the process, by p11-kit, until the signer is closed; a URI with
  * `module-path` says which code that is, so take none from strangers.
+ *
+ * Or a key in a service, by its URI (`docs/cloud-keys.md`): "awskms:///KEY" or
+ * "azurekms://VAULT/KEY". The service is asked for the public key now, and for a signature by
+ * hm_sign(); the environment says by which credentials. A service that is down or refuses:
+ * ::HM_UNDECIDED.
  * @param key     Path of the file, or the URI.
  * @param options May be NULL.
  */
@@ -196,6 +201,7 @@ HM_API HM_MUST_USE hm_status hm_policy_new(hm_policy **policy, hm_error **error)
  * Believes a public key. PEM SubjectPublicKeyInfo, or PKCS#1 for RSA; text before the block is
  * passed over. A private key is refused. RSA under 2048 bits and other curves are refused.
  * A PKCS#11 URI names a public key or certificate on a token, which is read without a login.
+ * Or the URI of a key in a service, as for hm_signer_open(), which is asked for the public key.
  */
 HM_API HM_MUST_USE hm_status hm_policy_add_key(hm_policy *policy, const char *path,
                                                hm_error **error);

@@ -30,10 +30,11 @@ allowed() { # ROOM
     base) echo base ;;
     digest) echo base digest ;;
     model) echo base digest model ;;
-    key) echo base key ;;
+    net) echo base net ;;
+    key) echo base net key ;;
     format) echo base digest model key format ;;
     trust) echo base key format trust ;;
-    verbs) echo base digest model key format trust ;;
+    verbs) echo base digest model net key format trust ;;
     deploy) echo base digest model key format trust deploy ;;
     esac
 }

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/crypto.h>
+
 enum { BLOCK_VALUES = 256 };
 /* Bytes of a foreign name that a message quotes. */
 enum { QUOTED = 64 };
@@ -473,6 +475,10 @@ void hm_json_free(hm_json_doc **doc) {
         struct block *next = (*doc)->blocks->next;
         free((*doc)->blocks);
         (*doc)->blocks = next;
+    }
+    /* Answers of key services carry tokens. */
+    if ((*doc)->text != NULL) {
+        OPENSSL_cleanse((*doc)->text, (*doc)->text_length);
     }
     free((*doc)->text);
     free(*doc);

@@ -316,7 +316,7 @@ static hm_status check(const hm_signing *signing, const hm_signer *signer, hm_er
         hm_error_add_hint(error, "use --format sig-json or manifest-json for those");
         return status;
     }
-    return hm_scheme_check(signer->public_key, HM_SCHEME_BY_KEY, "oms", error);
+    return hm_signer_check(signer, HM_SCHEME_BY_KEY, "oms", error);
 }
 
 static hm_status write(const hm_signing *signings, size_t count, bool bundle, hm_signer *signer,

@@ -23,7 +23,7 @@ static hm_status check_signer(const char *format, const hm_signer *signer, hm_er
         hm_error_add_hint(error, "sign without a certificate, or in the format oms");
         return status;
     }
-    return HM_OK;
+    return hm_signer_check(signer, HM_SCHEME_RSA_PSS_SHA256_MAX, format, error);
 }
 
 hm_status hm_rsa_json_check(const char *format, const hm_signing *signing, const hm_signer *signer,

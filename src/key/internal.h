@@ -17,11 +17,19 @@
 HM_MUST_USE hm_status hm_scheme_begin(EVP_MD_CTX *ctx, EVP_PKEY *pkey, const hm_pubkey *key,
                                       hm_scheme scheme, bool sign, hm_error **error);
 
+/* For those who sign elsewhere: bytes of the salt of RSA-PSS; 0 for other schemes. */
+int hm_scheme_salt(const hm_pubkey *key, hm_scheme scheme);
+
+enum { HM_DIGEST_LIMIT = 64 }; /* bytes of the longest digest that a scheme signs */
 /*
- * For those who sign elsewhere: libcrypto's name of the digest, NULL where the scheme hashes by
- * itself, and the length of the salt of RSA-PSS. The scheme must be for this kind of key.
+ * The digest that is signed under the scheme, for keys that sign nothing else. ::HM_USAGE for
+ * schemes that hash by themselves.
  */
-const char *hm_scheme_method(const hm_pubkey *key, hm_scheme scheme, int *salt);
+HM_MUST_USE hm_status hm_scheme_digest(const hm_pubkey *key, hm_scheme scheme, hm_bytes message,
+                                       uint8_t *digest, size_t *length, hm_error **error);
+
+/* r and s side by side, of one length each, as an ECDSA signature in DER. */
+HM_MUST_USE hm_status hm_ecdsa_der_from_raw(hm_bytes raw, hm_buf *der, hm_error **error);
 
 /* ---- secrets -------------------------------------------------------------------------------- */
 

@@ -118,6 +118,9 @@ typedef struct hm_key_backend {
     /* See hm_key_generate(), which checks the options. NULL: keys are made elsewhere. */
     hm_status (*generate)(const char *uri, const char *public_path,
                           const hm_keygen_options *options, hm_error **error);
+    /* ::HM_USAGE for a scheme that its keys cannot sign by. NULL: all that fit the key. */
+    hm_status (*check)(const hm_signer *signer, hm_scheme scheme, const char *what,
+                       hm_error **error);
 } hm_key_backend;
 
 struct hm_signer {
@@ -137,6 +140,10 @@ HM_MUST_USE hm_status hm_pubkey_load(const char *key, hm_pubkey **pubkey, hm_err
 HM_MUST_USE hm_status hm_certificates_load(const char *place, STACK_OF(X509) **list,
                                            hm_error **error);
 
+/* hm_scheme_check(), and whether where the key lives can do it: asked before a model is read. */
+HM_MUST_USE hm_status hm_signer_check(const hm_signer *signer, hm_scheme scheme, const char *what,
+                                      hm_error **error);
+
 /* Signs, and checks the signature under the public key before handing it over. */
 HM_MUST_USE hm_status hm_signer_sign(hm_signer *signer, hm_scheme scheme, hm_bytes message,
                                      hm_buf *signature, hm_error **error);
@@ -146,6 +153,8 @@ extern const hm_key_backend hm_key_backend_pkcs11;
 
 /* Adds a line on what PKCS#11 is done with, for hm_build_info(). */
 void hm_pkcs11_describe(hm_buf *text);
+extern const hm_key_backend hm_key_backend_awskms;
+extern const hm_key_backend hm_key_backend_azurekms;
 
 /* ---- cleanup of libcrypto's objects --------------------------------------------------------- */
 

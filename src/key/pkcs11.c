@@ -4,8 +4,6 @@
 
 #include <string.h>
 
-#include <openssl/bn.h>
-#include <openssl/ecdsa.h>
 #include <openssl/err.h>
 
 /* What a module is asked to do. */
@@ -61,26 +59,15 @@ static void token_close(hm_signer *signer) {
 
 /* ---- signing -------------------------------------------------------------------------------- */
 
-static hm_status hash(order *made, const char *digest, hm_bytes message, hm_error **error) {
-    size_t length = 0;
-    if (EVP_Q_digest(NULL, digest, NULL, message.data, message.length, made->digest, &length) !=
-        1) {
-        return hm_fail_crypto(error, HM_UNDECIDED, HM_REASON_NONE, "cannot hash");
-    }
-    made->input = hm_bytes_of(made->digest, length);
-    return HM_OK;
-}
-
 /* The digest is ours in every case: what the token signs is exactly what was meant. */
 static hm_status prepare(order *made, const hm_pubkey *key, hm_scheme scheme, hm_bytes message,
                          hm_error **error) {
-    int salt = 0;
-    const char *digest = hm_scheme_method(key, scheme, &salt);
     size_t bytes = ((size_t)key->bits + 7) / 8;
     made->input = message;
     switch (key->type) {
     case HM_KEY_RSA:
-        made->pss = (CK_RSA_PKCS_PSS_PARAMS){CKM_SHA256, CKG_MGF1_SHA256, (CK_ULONG)salt};
+        made->pss = (CK_RSA_PKCS_PSS_PARAMS){CKM_SHA256, CKG_MGF1_SHA256,
+                                             (CK_ULONG)hm_scheme_salt(key, scheme)};
         made->mechanism = (CK_MECHANISM){CKM_RSA_PKCS_PSS, &made->pss, sizeof made->pss};
         made->length = bytes;
         break;
@@ -95,28 +82,12 @@ static hm_status prepare(order *made, const hm_pubkey *key, hm_scheme scheme, hm
         made->length = 64;
         break;
     }
-    return digest != NULL ? hash(made, digest, message, error) : HM_OK;
-}
-
-/* PKCS#11 3.0, 2.3.1: r and s side by side, each as long as the curve's order. */
-static hm_status add_ecdsa(hm_bytes raw, hm_buf *signature, hm_error **error) {
-    ECDSA_SIG *pair = ECDSA_SIG_new();
-    BIGNUM *r = BN_bin2bn(raw.data, (int)(raw.length / 2), NULL);
-    BIGNUM *s = BN_bin2bn(raw.data + raw.length / 2, (int)(raw.length / 2), NULL);
-    uint8_t *der = NULL;
-    int length = -1;
-    if (pair != NULL && r != NULL && s != NULL && ECDSA_SIG_set0(pair, r, s) == 1) {
-        r = s = NULL;
-        length = i2d_ECDSA_SIG(pair, &der);
+    if (key->type == HM_KEY_ED25519) {
+        return HM_OK;
     }
-    hm_buf_add(signature, der, length > 0 ? (size_t)length : 0);
-    hm_status status = length > 0 ? hm_buf_check(signature, error)
-                                  : hm_fail_crypto(error, HM_UNDECIDED, HM_REASON_NONE,
-                                                   "cannot encode a signature");
-    OPENSSL_free(der);
-    BN_free(r);
-    BN_free(s);
-    ECDSA_SIG_free(pair);
+    size_t length = 0;
+    hm_status status = hm_scheme_digest(key, scheme, message, made->digest, &length, error);
+    made->input = hm_bytes_of(made->digest, length);
     return status;
 }
 
@@ -176,7 +147,8 @@ hm_status hm_pkcs11_sign(hm_signer *signer, hm_scheme scheme, hm_bytes message, 
         return status;
     }
     if (made.mechanism.mechanism == CKM_ECDSA) {
-        return add_ecdsa(hm_buf_view(&raw), signature, error);
+        /* PKCS#11 3.0, 2.3.1: r and s side by side, each as long as the curve's order. */
+        return hm_ecdsa_der_from_raw(hm_buf_view(&raw), signature, error);
     }
     hm_buf_add(signature, raw.data, raw.length);
     return hm_buf_check(signature, error);

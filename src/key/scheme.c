@@ -74,10 +74,9 @@ hm_status hm_scheme_begin(EVP_MD_CTX *ctx, EVP_PKEY *pkey, const hm_pubkey *key,
     return HM_OK;
 }
 
-const char *hm_scheme_method(const hm_pubkey *key, hm_scheme scheme, int *salt) {
+int hm_scheme_salt(const hm_pubkey *key, hm_scheme scheme) {
     const scheme_rule *rule = find_rule(key, scheme);
-    *salt = rule != NULL && rule->salt != SALT_NONE ? salt_length(rule, key->bits) : 0;
-    return rule != NULL ? rule->digest : NULL;
+    return rule != NULL && rule->salt != SALT_NONE ? salt_length(rule, key->bits) : 0;
 }
 
 hm_status hm_scheme_check(const hm_pubkey *key, hm_scheme scheme, const char *what,
@@ -96,4 +95,18 @@ hm_status hm_scheme_check(const hm_pubkey *key, hm_scheme scheme, const char *wh
 const char *hm_scheme_text(const hm_pubkey *key, hm_scheme scheme) {
     const scheme_rule *rule = find_rule(key, scheme);
     return rule != NULL ? rule->text : "";
+}
+
+hm_status hm_scheme_digest(const hm_pubkey *key, hm_scheme scheme, hm_bytes message,
+                           uint8_t *digest, size_t *length, hm_error **error) {
+    const scheme_rule *rule = find_rule(key, scheme);
+    if (rule == NULL || rule->digest == NULL) {
+        return hm_fail(error, HM_USAGE, HM_REASON_NONE, "a %s key signs no digest here",
+                       key->algorithm);
+    }
+    if (EVP_Q_digest(NULL, rule->digest, NULL, message.data, message.length, digest, length) != 1) {
+        return hm_fail_crypto(error, HM_UNDECIDED, HM_REASON_NONE, "cannot digest for %s",
+                              rule->text);
+    }
+    return HM_OK;
 }

@@ -11,6 +11,8 @@
 static const hm_key_backend *const backends[] = {
     &hm_key_backend_pkcs11,
     &hm_key_backend_pem,
+    &hm_key_backend_awskms,
+    &hm_key_backend_azurekms,
 };
 enum { BACKEND_COUNT = sizeof backends / sizeof backends[0] };
 
@@ -286,10 +288,19 @@ static hm_status check_own(const hm_signer *signer, hm_scheme scheme, hm_bytes m
     return status == HM_OK ? HM_OK : hm_error_move(error, &cause);
 }
 
+hm_status hm_signer_check(const hm_signer *signer, hm_scheme scheme, const char *what,
+                          hm_error **error) {
+    hm_status status = hm_scheme_check(signer->public_key, scheme, what, error);
+    if (status == HM_OK && signer->backend->check != NULL) {
+        status = signer->backend->check(signer, scheme, what, error);
+    }
+    return status;
+}
+
 hm_status hm_signer_sign(hm_signer *signer, hm_scheme scheme, hm_bytes message, hm_buf *signature,
                          hm_error **error) {
     hm_auto_buf made = {.data = NULL};
-    hm_status status = hm_scheme_check(signer->public_key, scheme, "this kind of signature", error);
+    hm_status status = hm_signer_check(signer, scheme, "this kind of signature", error);
     if (status == HM_OK) {
         status = signer->backend->sign(signer, scheme, message, &made, error);
     }

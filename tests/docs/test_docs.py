@@ -425,9 +425,9 @@ def example(request, hallmark, sanitizer, tmp_path):
     if request.param == "shared":
         flags += [f"-L{folder}", "-lhallmark", f"-Wl,-rpath,{folder}"]
     else:
-        flags += [str(library), "-lcrypto", "-pthread"]
-        if "PKCS#11: p11-kit" in hallmark("--version", expect=0).out:
-            flags.append("-lp11-kit")
+        needs = (folder / "meson-private" / "hallmark.pc").read_text()
+        links = [f"-l{name}" for name in ("curl", "p11-kit") if name in needs]
+        flags += [str(library), "-lcrypto", *links, "-pthread"]
     program = tmp_path / "verify"
     source = DOCS / "examples" / "verify.c"
     subprocess.run(

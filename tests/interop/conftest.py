@@ -7,6 +7,7 @@ import os
 import pathlib
 import subprocess
 
+import cloud
 import pytest
 import support
 
@@ -74,3 +75,24 @@ def older(request):
         pytest.skip(f"no {python.parent.parent}: run scripts/setup.sh test")
     with running(python) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def tls(tmp_path_factory):
+    """A certificate for localhost that only those trust who are told to: its path and its key's."""
+    return cloud.tls_certificate(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="session")
+def moto():
+    """moto's server: cloud.Moto."""
+    if not cloud.PYTHON.exists():
+        pytest.skip(f"no {cloud.PYTHON}: run scripts/setup.sh test")
+    with cloud.Moto() as server:
+        yield server
+
+
+@pytest.fixture
+def nowhere():
+    """A port that nobody listens at."""
+    return cloud.free_port()
