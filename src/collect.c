@@ -54,24 +54,29 @@ hm_status hm_collect_ignore(const char *const *paths, size_t count, hm_ignore *i
     return HM_OK;
 }
 
-static hm_status ignore_signature(const hm_model *model, const char *signature, hm_ignore *ignore,
-                                  hm_error **error) {
+hm_status hm_collect_ignore_file(const hm_model *model, const char *path, hm_ignore_source source,
+                                 hm_ignore *ignore, hm_error **error) {
     hm_auto_free char *relative = NULL;
-    if (signature == NULL) {
+    if (path == NULL) {
         return HM_OK;
     }
-    hm_status status = hm_model_relative(model, signature, &relative, error);
+    hm_status status = hm_model_relative(model, path, &relative, error);
     if (status != HM_OK || relative == NULL) {
         return status;
     }
-    return hm_ignore_add(ignore, relative, HM_IGNORED_SIGNATURE, error);
+    return hm_ignore_add(ignore, relative, source, error);
 }
 
 static hm_status gather_ignore(const hm_model *model, const hm_collect_options *options,
                                hm_ignore *ignore, hm_error **error) {
     hm_status status = options->include_git ? HM_OK : hm_ignore_add_git(ignore, error);
     if (status == HM_OK) {
-        status = ignore_signature(model, options->signature, ignore, error);
+        status =
+            hm_collect_ignore_file(model, options->signature, HM_IGNORED_SIGNATURE, ignore, error);
+    }
+    if (status == HM_OK) {
+        status = hm_collect_ignore_file(model, options->provenance, HM_IGNORED_PROVENANCE, ignore,
+                                        error);
     }
     if (status == HM_OK) {
         status = hm_collect_ignore(options->ignore, options->ignore_count, ignore, error);

@@ -11,7 +11,8 @@ typedef struct hm_collect_options {
     bool follow;
     const char *const *ignore; /* the caller's paths */
     size_t ignore_count;
-    const char *signature; /* left out when it lies inside the model; NULL: none */
+    const char *signature;  /* left out when it lies inside the model; NULL: none */
+    const char *provenance; /* likewise */
 } hm_collect_options;
 
 typedef struct hm_collection {
@@ -32,6 +33,10 @@ void hm_collection_free(hm_collection *collection);
 HM_MUST_USE hm_status hm_collect_method(const char *hash, uint64_t shard_size,
                                         hm_measure_options *measure, hm_error **error);
 
+/* Adds a file that lies beside the model or in it; it is only the latter that matters. */
+HM_MUST_USE hm_status hm_collect_ignore_file(const hm_model *model, const char *path,
+                                             hm_ignore_source source, hm_ignore *ignore,
+                                             hm_error **error);
 /* Adds the caller's ignore paths; ::HM_USAGE when one is not a path inside the model. */
 HM_MUST_USE hm_status hm_collect_ignore(const char *const *paths, size_t count, hm_ignore *ignore,
                                         hm_error **error);

@@ -56,6 +56,8 @@ void hm_report_free(hm_report **report) {
     notes_free(&old->unsigned_paths);
     hm_statements_free(&old->stated);
     hm_statements_free(&old->claimed);
+    hm_statements_free(&old->provenance);
+    free(old->provenance_path);
     hm_manifest_free(&old->manifest);
     hm_signer_identity_free(&old->signer);
     free(old->message);
@@ -149,6 +151,9 @@ hm_status hm_report_take_manifest(hm_report *report, hm_manifest *manifest, hm_o
 /* A report of a failure lists nothing that could be taken for verified or signed. */
 static void forget_results(hm_report *report) {
     hm_manifest_free(&report->manifest);
+    hm_statements_free(&report->provenance);
+    free(report->provenance_path);
+    report->provenance_path = NULL;
     report->file_count = 0;
     report->byte_count = 0;
     report->root_digest[0] = '\0';
@@ -288,4 +293,8 @@ const char *hm_report_signer_algorithm(const hm_report *report) {
 
 const char *hm_report_signature_path(const hm_report *report) {
     return report->signature_path != NULL ? report->signature_path : "";
+}
+
+const char *hm_report_provenance_path(const hm_report *report) {
+    return report->provenance_path != NULL ? report->provenance_path : "";
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* path -> tree -> digest -> manifest -> statement -> envelope -> signature file */
 #include "collect.h"
-#include "report.h"
+#include "output.h"
+#include "provenance.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +22,8 @@ typedef struct signing_job {
     hm_measure_options measure;
     char *signature; /* where it will be written */
     hm_write_rule write_rule;
+    char *provenance; /* where that goes; NULL: none is written */
+    hm_write_rule provenance_rule;
     hm_buf metadata; /* as read from a file */
     hm_collection *collections;
     hm_signing *signings;
@@ -34,6 +37,7 @@ static void job_free(signing_job *job) {
     free(job->collections);
     free(job->signings);
     free(job->signature);
+    free(job->provenance);
     hm_buf_free(&job->metadata);
     hm_report_free(&job->report);
 }
@@ -100,6 +104,26 @@ static hm_status place_signature(signing_job *job, hm_error **error) {
     return job->signature != NULL ? HM_OK : hm_fail_memory(error);
 }
 
+/* A statement goes beside the signature, unless the caller says otherwise. */
+static hm_status place_provenance(signing_job *job, hm_error **error) {
+    const hm_sign_options *options = job->options;
+    bool written =
+        job->format->provenance && (options->metadata != NULL || options->metadata_file != NULL);
+    if (options->provenance != NULL && !written) {
+        hm_status status =
+            hm_fail(error, HM_USAGE, HM_REASON_NONE, "there is no provenance to be written to %s",
+                    options->provenance);
+        hm_error_add_hint(error, "it is made from --metadata, and with --format oms only");
+        return status;
+    }
+    if (!written || options->provenance == NULL) {
+        return written ? hm_provenance_default_path(job->signature, &job->provenance, error)
+                       : HM_OK;
+    }
+    job->provenance = hm_strdup(options->provenance);
+    return job->provenance != NULL ? HM_OK : hm_fail_memory(error);
+}
+
 /* Any file will do, a pipe from another program included. */
 static hm_status read_metadata(signing_job *job, hm_error **error) {
     enum { METADATA_LIMIT = 16 << 20 };
@@ -130,15 +154,19 @@ static hm_status prepare(signing_job *job, hm_error **error) {
     if (status == HM_OK) {
         status = check_models(job, error);
     }
-    return status == HM_OK ? place_signature(job, error) : status;
+    if (status == HM_OK) {
+        status = place_signature(job, error);
+    }
+    return status == HM_OK ? place_provenance(job, error) : status;
 }
 
 /* ---- what must not be written over --------------------------------------------------------- */
 
-static hm_status refuse_target(const signing_job *job, const char *what, hm_error **error) {
-    hm_status status = hm_fail(error, HM_USAGE, HM_REASON_NONE, "%s is %s, and is not written over",
-                               job->signature, what);
-    hm_error_add_hint(error, "choose another place with --signature, or move it away first");
+static hm_status refuse_target(const char *path, const char *what, hm_error **error) {
+    hm_status status =
+        hm_fail(error, HM_USAGE, HM_REASON_NONE, "%s is %s, and is not written over", path, what);
+    hm_error_add_hint(error, "choose another place with --signature or --provenance, or move it "
+                             "away first");
     return status;
 }
 
@@ -166,7 +194,7 @@ static hm_status check_old_signature(const signing_job *job, hm_error **error) {
     }
     if (status != HM_OK || envelope.format != job->format ||
         envelope.material == HM_MATERIAL_SIGSTORE) {
-        return refuse_target(job, "not a signature file of this format", error);
+        return refuse_target(job->signature, "not a signature file of this format", error);
     }
     return job->format->may_replace != NULL
                ? job->format->may_replace(hm_json_root(envelope.doc), job->signings, job->count,
@@ -174,24 +202,78 @@ static hm_status check_old_signature(const signing_job *job, hm_error **error) {
                : HM_OK;
 }
 
-/*
- * What stands where the signature goes may only be an older signature: a path mistaken by one
- * letter must not cost a model.
- */
-static hm_status check_target(signing_job *job, hm_error **error) {
-    struct stat target;
-    if (lstat(job->signature, &target) != 0) {
-        job->write_rule = HM_WRITE_NEW;
-        return errno == ENOENT ? HM_OK
-                               : hm_fail_errno(error, errno, "cannot look at %s", job->signature);
+static hm_status check_old_provenance(const signing_job *job, hm_error **error) {
+    hm_auto_buf old = {0};
+    HM_CLEANUP(hm_envelope_free) hm_envelope envelope = {0};
+    hm_auto_error cause = NULL;
+    hm_status status = hm_read_file(job->provenance, HM_SIGNATURE_FILE_LIMIT, &old, &cause);
+    if (status == HM_OK) {
+        status = hm_provenance_parse(hm_buf_view(&old), job->provenance, &envelope, &cause);
     }
-    job->write_rule = HM_WRITE_REPLACE;
+    if (status == HM_UNDECIDED) {
+        return hm_error_move(error, &cause);
+    }
+    return status == HM_OK && hm_provenance_recognise(&envelope)
+               ? HM_OK
+               : refuse_target(job->provenance, "not a provenance statement", error);
+}
+
+typedef hm_status (*check_old)(const signing_job *job, hm_error **error);
+
+/*
+ * What stands where a file goes may only be an older one of its kind: a path mistaken by one letter
+ * must not cost a model.
+ */
+static hm_status check_place(const signing_job *job, const char *path, check_old check,
+                             hm_write_rule *rule, hm_error **error) {
+    struct stat target;
+    if (lstat(path, &target) != 0) {
+        *rule = HM_WRITE_NEW;
+        return errno == ENOENT ? HM_OK : hm_fail_errno(error, errno, "cannot look at %s", path);
+    }
+    *rule = HM_WRITE_REPLACE;
     if (!S_ISREG(target.st_mode)) {
-        return refuse_target(job, S_ISDIR(target.st_mode) ? "a directory" : "not a regular file",
+        return refuse_target(path, S_ISDIR(target.st_mode) ? "a directory" : "not a regular file",
                              error);
     }
-    return is_model(job, &target) ? refuse_target(job, "the model itself", error)
-                                  : check_old_signature(job, error);
+    return is_model(job, &target) ? refuse_target(path, "the model itself", error)
+                                  : check(job, error);
+}
+
+/*
+ * Verifiers look at what lies beside a signature. An older statement there would be left behind by
+ * a signature that says nothing of it: of another model, or by another key.
+ */
+static hm_status refuse_left_behind(const signing_job *job, hm_error **error) {
+    hm_auto_free char *path = NULL;
+    struct stat there;
+    hm_status status = hm_provenance_default_path(job->signature, &path, error);
+    if (status != HM_OK || lstat(path, &there) != 0 ||
+        (job->provenance != NULL && strcmp(path, job->provenance) == 0)) {
+        return status;
+    }
+    status = hm_fail(error, HM_USAGE, HM_REASON_NONE,
+                     "%s lies where verifiers look for the provenance of this signature, and would "
+                     "be left as it is",
+                     path);
+    hm_error_add_hint(error, "give --metadata to write it anew, or remove it");
+    return status;
+}
+
+static hm_status check_targets(signing_job *job, hm_error **error) {
+    hm_status status =
+        check_place(job, job->signature, check_old_signature, &job->write_rule, error);
+    if (status == HM_OK) {
+        status = refuse_left_behind(job, error);
+    }
+    if (status != HM_OK || job->provenance == NULL) {
+        return status;
+    }
+    return strcmp(job->signature, job->provenance) != 0
+               ? check_place(job, job->provenance, check_old_provenance, &job->provenance_rule,
+                             error)
+               : hm_fail(error, HM_USAGE, HM_REASON_NONE,
+                         "the signature and the provenance cannot both be %s", job->signature);
 }
 
 /* ---- what is to be signed -------------------------------------------------------------------- */
@@ -228,7 +310,7 @@ static hm_status describe_all(signing_job *job, hm_error **error) {
         describe(job, i);
         status = job->format->check(&job->signings[i], job->signer, error);
     }
-    return status == HM_OK ? check_target(job, error) : status;
+    return status == HM_OK ? check_targets(job, error) : status;
 }
 
 static hm_status collect_all(signing_job *job, hm_error **error) {
@@ -240,6 +322,7 @@ static hm_status collect_all(signing_job *job, hm_error **error) {
         .ignore = options->ignore,
         .ignore_count = options->ignore_count,
         .signature = job->signature,
+        .provenance = job->provenance,
     };
     collect.measure.jobs = options->jobs;
     collect.measure.progress = options->progress;
@@ -253,23 +336,63 @@ static hm_status collect_all(signing_job *job, hm_error **error) {
 
 /* ---- the file -------------------------------------------------------------------------------- */
 
-static hm_status write_signature(signing_job *job, hm_error **error) {
-    hm_auto_buf file = {0};
-    hm_status status =
-        job->format->write(job->signings, job->count, job->count > 1, job->signer, &file, error);
-    if (status == HM_OK && file.length > HM_SIGNATURE_FILE_LIMIT) {
-        status =
-            hm_fail(error, HM_USAGE, HM_REASON_NONE,
-                    "the signature would have %zu bytes, more than verifiers read", file.length);
+static hm_status make_signature(signing_job *job, hm_output *file, hm_error **error) {
+    *file = (hm_output){.path = job->signature};
+    hm_status status = job->format->write(job->signings, job->count, job->count > 1, job->signer,
+                                          &file->content, error);
+    if (status == HM_OK && file->content.length > HM_SIGNATURE_FILE_LIMIT) {
+        status = hm_fail(error, HM_USAGE, HM_REASON_NONE,
+                         "the signature would have %zu bytes, more than verifiers read",
+                         file->content.length);
         hm_error_add_hint(error, "use larger shards, or sign parts of the model by themselves");
+    }
+    return status;
+}
+
+static hm_status make_provenance(signing_job *job, hm_bytes signature, hm_output *file,
+                                 hm_error **error) {
+    HM_CLEANUP(hm_provenance_free) hm_provenance stated = {0};
+    hm_auto_buf payload = {0};
+    hm_auto_free char *name = hm_path_base(job->signature);
+    *file = (hm_output){.path = job->provenance};
+    if (name == NULL) {
+        return hm_fail_memory(error);
+    }
+    hm_status status = hm_provenance_write(&job->signings[0], name, signature, job->signer,
+                                           &payload, &file->content, error);
+    if (status == HM_OK) {
+        status = hm_provenance_read(hm_buf_view(&payload), &stated, error);
+    }
+    return status == HM_OK ? hm_provenance_show(&stated, job->provenance, job->report, error)
+                           : status;
+}
+
+/*
+ * The provenance comes first: without its signature it says nothing to anybody, while a signature
+ * alone would pass for that of a model without provenance.
+ */
+static hm_status write_files(signing_job *job, hm_output *files, hm_error **error) {
+    hm_output *signature = &files[1];
+    hm_status status = make_signature(job, signature, error);
+    if (status == HM_OK && job->provenance != NULL) {
+        status = make_provenance(job, hm_buf_view(&signature->content), &files[0], error);
     }
     /* Once more, since hashing a model leaves time for somebody else to put a file there. */
     if (status == HM_OK) {
-        status = check_target(job, error);
+        status = check_targets(job, error);
     }
-    return status == HM_OK
-               ? hm_write_file(job->signature, hm_buf_view(&file), 0666, job->write_rule, error)
-               : status;
+    files[0].rule = job->provenance_rule;
+    signature->rule = job->write_rule;
+    size_t first = job->provenance != NULL ? 0 : 1;
+    return status == HM_OK ? hm_outputs_write(&files[first], 2 - first, error) : status;
+}
+
+static hm_status write_all(signing_job *job, hm_error **error) {
+    hm_output files[2] = {{.path = NULL}, {.path = NULL}};
+    hm_status status = write_files(job, files, error);
+    hm_output_free(&files[0]);
+    hm_output_free(&files[1]);
+    return status;
 }
 
 static hm_status fill_signer(signing_job *job, hm_error **error) {
@@ -324,10 +447,13 @@ static hm_status run(signing_job *job, hm_error **error) {
     }
     if (status == HM_OK) {
         hm_write_file_recover(job->signature);
+        if (job->provenance != NULL) {
+            hm_write_file_recover(job->provenance);
+        }
         status = collect_all(job, error);
     }
     if (status == HM_OK) {
-        status = write_signature(job, error);
+        status = write_all(job, error);
     }
     return status == HM_OK ? fill_report(job, error) : status;
 }
