@@ -90,6 +90,7 @@ static hm_status describe_chain(const hm_envelope *envelope, hm_report *made, hm
 static hm_status run(const char *signature, hm_report *made, hm_error **error) {
     hm_auto_buf file = {0};
     HM_CLEANUP(hm_envelope_free) hm_envelope envelope = {0};
+    bool provenance = false;
     hm_status status = hm_read_file(signature, HM_SIGNATURE_FILE_LIMIT, &file, error);
     if (status == HM_OK) {
         status = hm_envelope_parse(hm_buf_view(&file), signature, &envelope, error);
@@ -107,10 +108,14 @@ static hm_status run(const char *signature, hm_report *made, hm_error **error) {
                                        "signed with the sigstore (keyless) method, which is not "
                                        "supported");
     }
-    if (status == HM_OK && hm_provenance_recognise(&envelope)) {
-        return read_provenance(&envelope, made, error);
+    if (status == HM_OK) {
+        status = hm_provenance_recognise(&envelope, &provenance, error);
     }
-    return status == HM_OK ? read_promise(&envelope, made, error) : status;
+    if (status != HM_OK) {
+        return status;
+    }
+    return provenance ? read_provenance(&envelope, made, error)
+                      : read_promise(&envelope, made, error);
 }
 
 hm_status hm_inspect(const char *signature, hm_report **report, hm_error **error) {

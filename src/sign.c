@@ -206,16 +206,18 @@ static hm_status check_old_provenance(const signing_job *job, hm_error **error) 
     hm_auto_buf old = {0};
     HM_CLEANUP(hm_envelope_free) hm_envelope envelope = {0};
     hm_auto_error cause = NULL;
+    bool provenance = false;
     hm_status status = hm_read_file(job->provenance, HM_SIGNATURE_FILE_LIMIT, &old, &cause);
     if (status == HM_OK) {
         status = hm_provenance_parse(hm_buf_view(&old), job->provenance, &envelope, &cause);
     }
+    if (status == HM_OK) {
+        status = hm_provenance_recognise(&envelope, &provenance, &cause);
+    }
     if (status == HM_UNDECIDED) {
         return hm_error_move(error, &cause);
     }
-    return status == HM_OK && hm_provenance_recognise(&envelope)
-               ? HM_OK
-               : refuse_target(job->provenance, "not a provenance statement", error);
+    return provenance ? HM_OK : refuse_target(job->provenance, "not a provenance statement", error);
 }
 
 typedef hm_status (*check_old)(const signing_job *job, hm_error **error);

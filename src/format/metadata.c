@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Training metadata as the caller hands it in. It is the caller's own: what is wrong is ::HM_USAGE. */
+/* Training metadata as the caller hands it in; as it is the caller's own, errors are ::HM_USAGE. */
 #include "format/format.h"
 
 static const char metadata_text[] = "the training metadata";

@@ -47,16 +47,22 @@ hm_status hm_provenance_parse(hm_bytes file, const char *what, hm_envelope *enve
     return status;
 }
 
-bool hm_provenance_recognise(const hm_envelope *envelope) {
+hm_status hm_provenance_recognise(const hm_envelope *envelope, bool *recognised, hm_error **error) {
     hm_auto_json doc = NULL;
-    if (envelope->format != &hm_format_oms || envelope->oms_v020 ||
-        hm_json_parse(hm_buf_view(&envelope->payload), "payload", &doc, NULL) != HM_OK) {
-        return false;
+    hm_auto_error cause = NULL;
+    *recognised = false;
+    if (envelope->format != &hm_format_oms || envelope->oms_v020) {
+        return HM_OK;
+    }
+    hm_status status = hm_json_parse(hm_buf_view(&envelope->payload), "payload", &doc, &cause);
+    if (status != HM_OK) {
+        return status == HM_REFUSED ? HM_OK : hm_error_move(error, &cause);
     }
     const hm_json *root = hm_json_root(doc);
     const hm_json *type = root->type == HM_JSON_OBJECT ? hm_json_get(root, "predicateType") : NULL;
-    return type != NULL && type->type == HM_JSON_STRING &&
-           hm_bytes_equal_text(type->text, HM_PROVENANCE_PREDICATE);
+    *recognised = type != NULL && type->type == HM_JSON_STRING &&
+                  hm_bytes_equal_text(type->text, HM_PROVENANCE_PREDICATE);
+    return HM_OK;
 }
 
 /* ---- digests -------------------------------------------------------------------------------- */

@@ -39,7 +39,8 @@ HM_MUST_USE hm_status hm_provenance_default_path(const char *signature, char **p
 HM_MUST_USE hm_status hm_provenance_parse(hm_bytes file, const char *what, hm_envelope *envelope,
                                           hm_error **error);
 /* Whether a bundle's payload calls itself provenance; nothing else of it is looked at. */
-bool hm_provenance_recognise(const hm_envelope *envelope);
+HM_MUST_USE hm_status hm_provenance_recognise(const hm_envelope *envelope, bool *recognised,
+                                              hm_error **error);
 /* Reads the signed text. Only to be asked once its signature is good, or by who says it is not. */
 HM_MUST_USE hm_status hm_provenance_read(hm_bytes payload, hm_provenance *provenance,
                                          hm_error **error);

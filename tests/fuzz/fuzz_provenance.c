@@ -41,6 +41,7 @@ static void write_statement(hm_bytes metadata) {
     HM_CLEANUP(hm_envelope_free) hm_envelope envelope = {0};
     hm_manifest manifest = {.method = HM_METHOD_FILES, .hash = HM_HASH_SHA256};
     const hm_signing signing = {.manifest = &manifest, .subject_name = "m", .metadata = text};
+    bool recognised = false;
     hm_status status = hm_provenance_check(&signing, fuzz_ec_signer(), &error);
     FUZZ_CHECK(status == HM_OK || status == HM_USAGE);
     fuzz_outcome(status, &error);
@@ -50,7 +51,7 @@ static void write_statement(hm_bytes metadata) {
     FUZZ_CHECK(hm_provenance_write(&signing, "m.sig", metadata, fuzz_ec_signer(), &payload, &file,
                                    &error) == HM_OK);
     FUZZ_CHECK(hm_provenance_parse(hm_buf_view(&file), "bundle", &envelope, &error) == HM_OK);
-    FUZZ_CHECK(hm_provenance_recognise(&envelope));
+    FUZZ_CHECK(hm_provenance_recognise(&envelope, &recognised, &error) == HM_OK && recognised);
     FUZZ_CHECK(hm_bytes_equal(hm_buf_view(&envelope.payload), hm_buf_view(&payload)));
     read_statement(hm_buf_view(&payload));
 }
