@@ -399,6 +399,18 @@ def test_neither_when_the_signature_cannot_be_written(hallmark, sign, ec, tree, 
     assert (many / "model.sig").stat().st_size > 16384 > (many / NAME).stat().st_size
 
 
+@pytest.mark.parametrize("old", [False, True])
+def test_neither_when_the_signature_has_no_place(sign, model, metadata_file, tmp_path, old):
+    place = tmp_path / "p.json"
+    if old:
+        sign(model, "--metadata", metadata_file, "--provenance", place)
+    before = support.snapshot(tmp_path)
+    report = sign(model, "--metadata", metadata_file, "--provenance", place, "--signature",
+                  tmp_path / "none" / "x.sig", "--json", expect=support.UNDECIDED).json()  # fmt: skip
+    assert report["provenance"] is None
+    assert support.snapshot(tmp_path) == before
+
+
 @pytest.mark.parametrize("after", [0.0, 0.005, 0.02, 0.05])
 def test_killed_while_signing(hallmark, sign, verify, ec, model, metadata_file, after):
     command = hallmark.command("sign", model, "--key", ec.private, "--metadata", metadata_file)
