@@ -66,8 +66,9 @@ static const cli_option options[] = {
     CLI_OPTION(arguments, ignore_unsigned, CLI_FLAG, "ignore-unsigned", NULL,
                "Tell of files that are not signed, but do not refuse the model for them."),
     CLI_OPTION(arguments, strict_paths, CLI_FLAG, "strict-paths", NULL,
-               "Ignore nothing but the format's own defaults and the signature file, whatever the "
-               "signature says."),
+               "Ignore nothing but the format's own defaults, the signature and its provenance, "
+               "whatever "
+               "the signature says."),
     CLI_OPTION(arguments, fail_fast, CLI_FLAG, "fail-fast", NULL,
                "Stop at the first difference instead of finding them all."),
     CLI_OPTION(arguments, allow_symlinks, CLI_FLAG, "allow-symlinks", NULL,

@@ -382,7 +382,7 @@ typedef struct hm_verify_options {
     { .size = sizeof(hm_verify_options) }
 #define HM_VERIFY_IGNORE_UNSIGNED (UINT64_C(1) << 1) /**< Unsigned files are listed, not refused. */
 #define HM_VERIFY_FAIL_FAST (UINT64_C(1) << 2)       /**< Stop at the first difference. */
-/** Ignore nothing but the format's own defaults and the signature file. */
+/** Ignore nothing but the format's own defaults, the signature file and the provenance file. */
 #define HM_VERIFY_STRICT_PATHS (UINT64_C(1) << 3)
 /** Ignore .git and its like only where the signature says so. */
 #define HM_VERIFY_INCLUDE_GIT (UINT64_C(1) << 4)

@@ -40,8 +40,7 @@ HM_MUST_USE hm_status hm_statements_add(hm_statements *statements, const char *n
                                         const hm_json *value, hm_error **error);
 HM_MUST_USE hm_status hm_statements_add_text(hm_statements *statements, const char *name,
                                              const char *text, hm_error **error);
-/* A member whose bytes are signed as they are: its name escaped behind `prefix`, its value as it is
- * written. */
+/* Of what is signed byte for byte: the name escaped behind `prefix`, the value as it is spelled. */
 HM_MUST_USE hm_status hm_statements_add_member(hm_statements *statements, const char *prefix,
                                                const hm_json *member, hm_error **error);
 void hm_statements_free(hm_statements *statements);

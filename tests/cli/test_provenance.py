@@ -754,6 +754,22 @@ def test_a_place_for_what_is_not_written(hallmark, rsa, model_file, metadata_fil
     assert "no provenance to be written" in result.err
 
 
+def test_beside_a_signature_of_another_format(hallmark, rsa, model_file, metadata_file, tmp_path):
+    """A demand for a format is about the signature; the statement is a bundle in any case."""
+    place = model_file.with_name(model_file.name + ".provenance.sigstore.json")
+    hallmark("sign", model_file, "--key", rsa.private, "--metadata", metadata_file, "--signature",
+             tmp_path / "oms.sig", "--provenance", tmp_path / "kept", expect=0)  # fmt: skip
+    hallmark("sign", model_file, "--key", rsa.private, "--format", "sig-json", "--metadata",
+             metadata_file, expect=0)  # fmt: skip
+    (tmp_path / "kept").rename(place)
+    demand = ["--key", rsa.public, "--format", "sig-json", "--require-provenance", "--json"]
+    report = hallmark("verify", model_file, *demand, expect=0).json()
+    assert report["signature"]["format"] == "sig-json"
+    assert report["provenance"]["path"] == str(place)
+    place.write_text("{}")
+    hallmark("verify", model_file, "--key", rsa.public, "--format", "sig-json", expect=1)
+
+
 # ---- inspection ---------------------------------------------------------------------------------
 
 
