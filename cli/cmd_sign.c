@@ -24,6 +24,7 @@ typedef struct arguments {
     const char *metadata;
     cli_texts parts;
     const char *reuse;
+    const char *provenance;
     cli_work work;
 } arguments;
 
@@ -65,11 +66,16 @@ static const cli_option options[] = {
                "Sign a single file under the name '.', as the model_signing tool needs it; its "
                "own name is then not signed. oms only."),
     CLI_OPTION(arguments, signer_id, CLI_TEXT, "signer-id", "ID",
-               "Who claims to sign; sig-json and manifest-json only."),
+               "Who claims to sign; sig-json, manifest-json, and the builder of the provenance "
+               "statement."),
     CLI_OPTION(arguments, key_version, CLI_NUMBER, "key-version", "N",
                "Record the version of the key; manifest-json only."),
     CLI_OPTION(arguments, metadata, CLI_TEXT, "metadata", "FILE.json",
-               "The training metadata, which sig-json signs and needs."),
+               "The training metadata. sig-json signs and needs it; with oms a provenance "
+               "statement is made of it, signed by the same key, in a file of its own."),
+    CLI_OPTION(arguments, provenance, CLI_TEXT, "provenance", "FILE",
+               "Where the provenance statement goes. Default: beside the signature, "
+               "model.provenance.sigstore.json for model.sig. oms only."),
     CLI_OPTION(arguments, parts, CLI_WORDS, "parts", "FILE...",
                "Take all digests from the parts that 'hallmark digest --part' wrote: every word up "
                "to the next option. oms only."),
@@ -134,6 +140,7 @@ static void fill(const arguments *given, cli_progress *progress, hm_sign_options
     how->signer_id = given->signer_id;
     how->key_version = given->key_version.value;
     how->metadata_file = given->metadata;
+    how->provenance = given->provenance;
     how->jobs = (unsigned)given->work.jobs.value;
     how->progress = cli_progress_show;
     how->progress_context = progress;

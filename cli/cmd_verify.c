@@ -12,6 +12,10 @@ typedef struct arguments {
     cli_texts fingerprints;
     const char *format;
     const char *name;
+    const char *provenance;
+    bool require_provenance;
+    cli_texts datasets;
+    cli_texts builders;
     cli_texts ignore;
     bool ignore_unsigned;
     bool strict_paths;
@@ -43,6 +47,17 @@ static const cli_option options[] = {
                "Accept this format only: oms, sig-json or manifest-json."),
     CLI_OPTION(arguments, name, CLI_TEXT, "name", "NAME",
                "The name under which a single file was signed, when it has another now."),
+    CLI_OPTION(arguments, provenance, CLI_TEXT, "provenance", "FILE",
+               "The provenance statement, which must then be there and be good. Default: beside "
+               "the "
+               "signature, if it is there."),
+    CLI_OPTION(arguments, require_provenance, CLI_FLAG, "require-provenance", NULL,
+               "Demand a provenance statement by whoever signed the model."),
+    CLI_OPTION(arguments, datasets, CLI_TEXTS, "provenance-dataset", "DIGEST",
+               "Demand that it names this dataset: sha256:HEX. May be given again: all are "
+               "demanded."),
+    CLI_OPTION(arguments, builders, CLI_TEXTS, "provenance-builder", "ID",
+               "Demand that it is of this builder. May be given again: any of them will do."),
     CLI_OPTION(arguments, ignore, CLI_TEXTS, "ignore", "PATH",
                "Do not look at a file or directory, named relative to the model, that the "
                "signature does not list. May be given again."),
@@ -52,8 +67,9 @@ static const cli_option options[] = {
     CLI_OPTION(arguments, ignore_unsigned, CLI_FLAG, "ignore-unsigned", NULL,
                "Tell of files that are not signed, but do not refuse the model for them."),
     CLI_OPTION(arguments, strict_paths, CLI_FLAG, "strict-paths", NULL,
-               "Ignore nothing but the format's own defaults and the signature file, whatever the "
-               "signature says."),
+               "Ignore nothing but the format's own defaults, the signature and its provenance, "
+               "whatever "
+               "the signature says."),
     CLI_OPTION(arguments, fail_fast, CLI_FLAG, "fail-fast", NULL,
                "Stop at the first difference instead of finding them all."),
     CLI_OPTION(arguments, allow_symlinks, CLI_FLAG, "allow-symlinks", NULL,
@@ -99,6 +115,21 @@ static hm_status demand(hm_policy *policy, hm_identity_kind kind, const cli_text
     return status;
 }
 
+static hm_status demand_provenance(hm_policy *policy, const arguments *given, hm_error **error) {
+    hm_status status = given->require_provenance
+                           ? hm_policy_require_provenance(policy, HM_PROVENANCE_ANY, NULL, error)
+                           : HM_OK;
+    for (size_t i = 0; i < given->datasets.count && status == HM_OK; i++) {
+        status = hm_policy_require_provenance(policy, HM_PROVENANCE_DATASET,
+                                              given->datasets.list[i], error);
+    }
+    for (size_t i = 0; i < given->builders.count && status == HM_OK; i++) {
+        status = hm_policy_require_provenance(policy, HM_PROVENANCE_BUILDER,
+                                              given->builders.list[i], error);
+    }
+    return status;
+}
+
 static hm_status make_policy(const arguments *given, hm_policy **policy, hm_error **error) {
     hm_status status = hm_policy_new(policy, error);
     if (status == HM_OK) {
@@ -119,6 +150,9 @@ static hm_status make_policy(const arguments *given, hm_policy **policy, hm_erro
     if (status == HM_OK && given->format != NULL) {
         status = hm_policy_require_format(*policy, given->format, error);
     }
+    if (status == HM_OK) {
+        status = demand_provenance(*policy, given, error);
+    }
     uint64_t allow = (given->allow_symlinks ? HM_ALLOW_SYMLINKS : 0) |
                      (given->allow_v020 ? HM_ALLOW_OMS_V0_2_0 : 0) |
                      (given->allow_expired ? HM_ALLOW_EXPIRED_CERTIFICATES : 0) |
@@ -135,6 +169,7 @@ static void fill(const arguments *given, cli_progress *progress, hm_verify_optio
     how->ignore = given->ignore.list;
     how->ignore_count = given->ignore.count;
     how->expected_name = given->name;
+    how->provenance = given->provenance;
     how->jobs = (unsigned)given->work.jobs.value;
     how->progress = cli_progress_show;
     how->progress_context = progress;

@@ -64,6 +64,7 @@ typedef enum hm_reason {
     HM_REASON_PINNED_DIGEST_MISMATCH, /**< `pinned-digest-mismatch` */
     HM_REASON_UNSUPPORTED,            /**< `unsupported`: this method or thing is not handled. */
     HM_REASON_CHANGED_WHILE_READING, /**< `changed-while-reading`: a file moved under the reader. */
+    HM_REASON_PROVENANCE, /**< `provenance`: it is missing, of another model, or not as demanded. */
 } hm_reason;
 
 /** The unchanging word of a reason, such as "bad-signature"; "" for ::HM_REASON_NONE. */
@@ -248,6 +249,22 @@ HM_API HM_MUST_USE hm_status hm_policy_require_format(hm_policy *policy, const c
 /** Sets what is allowed beyond the default, replacing what was set before. */
 HM_API HM_MUST_USE hm_status hm_policy_allow(hm_policy *policy, uint64_t flags, hm_error **error);
 
+/** What is demanded of the provenance statement beside a signature. */
+typedef enum hm_provenance_kind {
+    HM_PROVENANCE_ANY = 1,     /**< That there is one. */
+    HM_PROVENANCE_DATASET = 2, /**< A digest, "sha256:HEX", among what the training started from. */
+    HM_PROVENANCE_BUILDER = 3, /**< The builder's id, exactly. */
+} hm_provenance_kind;
+
+/**
+ * Demands provenance by whoever signed the model. Several datasets: each of them is demanded;
+ * several builders: any of them will do. Either demands that there is a statement at all.
+ * @param value NULL for ::HM_PROVENANCE_ANY.
+ */
+HM_API HM_MUST_USE hm_status hm_policy_require_provenance(hm_policy *policy,
+                                                          hm_provenance_kind kind,
+                                                          const char *value, hm_error **error);
+
 /** Sets the time at which certificates are judged, in seconds since 1970 UTC. */
 HM_API HM_MUST_USE hm_status hm_policy_set_time(hm_policy *policy, int64_t time, hm_error **error);
 
@@ -298,6 +315,8 @@ HM_API const char *hm_report_shards_signature_path(const hm_report *report);
  * they would do little for it: less than 2 times, a model under 1 GiB, or shards already.
  */
 HM_API double hm_report_shards_speedup(const hm_report *report);
+/** The path of the provenance file that was verified or written, or "". */
+HM_API const char *hm_report_provenance_path(const hm_report *report);
 
 /**
  * A report of a call that failed before it could make one, so that a program reads every outcome
@@ -345,9 +364,11 @@ typedef struct hm_sign_options {
     uint64_t shard_size;       /**< Bytes per shard; 0: whole files. `oms` only. */
     const char *const *ignore; /**< Paths, relative to the model, that are left out; `oms` only. */
     size_t ignore_count;
-    const char *signer_id;     /**< Who claims to sign; sig-json, manifest-json. */
+    const char *signer_id;     /**< Who claims to sign; sig-json, manifest-json, and `oms` with
+                                    metadata: the builder of the provenance statement. */
     uint64_t key_version;      /**< Recorded by `manifest-json`; 0: none. */
-    const char *metadata;      /**< JSON object with the training metadata; `sig-json` needs it. */
+    const char *metadata;      /**< JSON object with the training metadata: `sig-json` needs it,
+                                    `oms` makes a provenance statement of it. */
     const char *metadata_file; /**< Where to read that from, when `metadata` is NULL. */
     unsigned jobs;             /**< Threads; 0: as many as the process may use. */
     hm_progress_fn progress;   /**< May be NULL. */
@@ -371,6 +392,8 @@ typedef struct hm_sign_options {
      * docs/reuse.md for what the proof does not see. One model, `oms` only.
      */
     const char *reuse;
+    const char *provenance; /**< Where the provenance statement goes; NULL: beside the signature.
+                                 Only with `oms` and metadata. */
 } hm_sign_options;
 #define HM_SIGN_OPTIONS_INIT                                                                       \
     { .size = sizeof(hm_sign_options) }
@@ -387,8 +410,9 @@ typedef struct hm_sign_options {
 #define HM_SIGN_FILES (UINT64_C(1) << 6)
 
 /**
- * Signs models and writes one signature file, or two, whole or not at all. A signature of shards in
- * its default place that would outlive the new signature is refused.
+ * Signs models and writes one signature file, or two, whole or not at all; with `oms` and training
+ * metadata also a provenance statement, signed by the same key, in a file of its own. A signature
+ * of shards or a statement in its default place that would outlive the new signature is refused.
  * @param models  One model; several only for `manifest-json`, which then writes a bundle manifest
  *                (and needs `signature`).
  * @param report  What was signed, or why not; may be NULL.
@@ -412,14 +436,15 @@ typedef struct hm_verify_options {
     unsigned jobs;
     hm_progress_fn progress;
     void *progress_context;
+    const char *provenance; /**< The provenance statement; NULL: looked for beside the signature. */
 } hm_verify_options;
 #define HM_VERIFY_OPTIONS_INIT                                                                     \
     { .size = sizeof(hm_verify_options) }
 #define HM_VERIFY_IGNORE_UNSIGNED (UINT64_C(1) << 1) /**< Unsigned files are listed, not refused. */
 #define HM_VERIFY_FAIL_FAST (UINT64_C(1) << 2)       /**< Stop at the first difference. */
 /**
- * Ignore nothing but the format's own defaults, the signature file, and `model.sig` and
- * `model.shards.sig` where the signature says that they were left out.
+ * Ignore nothing but the format's own defaults, the signature file, the provenance file, and
+ * `model.sig` and `model.shards.sig` where the signature says that they were left out.
  */
 #define HM_VERIFY_STRICT_PATHS (UINT64_C(1) << 3)
 /** Ignore .git and its like only where the signature says so. */
@@ -431,6 +456,9 @@ typedef struct hm_verify_options {
  *               itself was wrong); may be NULL if not wanted.
  * @return ::HM_OK only when the signature is by someone `policy` believes and the model is exactly
  *         what was signed. ::HM_REFUSED with a reason; ::HM_UNDECIDED when I/O failed.
+ *
+ * A provenance statement that lies beside the signature is verified too: it must be by the key that
+ * signed the model, and of exactly this model; otherwise the model is refused.
  *
  * It does not say that the files are still the same afterwards: whoever can write to them can
  * change them the moment this returns.

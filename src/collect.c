@@ -55,30 +55,25 @@ hm_status hm_collect_ignore(const char *const *paths, size_t count, hm_ignore *i
     return HM_OK;
 }
 
-static hm_status ignore_signature(const hm_model *model, const char *signature, hm_ignore *ignore,
-                                  hm_error **error) {
+hm_status hm_collect_ignore_file(const hm_model *model, const char *path, hm_ignore_source source,
+                                 hm_ignore *ignore, hm_error **error) {
     hm_auto_free char *relative = NULL;
-    if (signature == NULL) {
+    if (path == NULL) {
         return HM_OK;
     }
-    hm_status status = hm_model_relative(model, signature, &relative, error);
+    hm_status status = hm_model_relative(model, path, &relative, error);
     if (status != HM_OK || relative == NULL) {
         return status;
     }
-    return hm_ignore_add(ignore, relative, HM_IGNORED_SIGNATURE, error);
+    return hm_ignore_add(ignore, relative, source, error);
 }
 
 static hm_status gather_ignore(const hm_model *model, const hm_collect_options *options,
                                hm_ignore *ignore, hm_error **error) {
     hm_status status = options->include_git ? HM_OK : hm_ignore_add_git(ignore, error);
-    if (status == HM_OK) {
-        status = ignore_signature(model, options->signature, ignore, error);
-    }
-    if (status == HM_OK) {
-        status = ignore_signature(model, options->shards_signature, ignore, error);
-    }
-    if (status == HM_OK) {
-        status = ignore_signature(model, options->record, ignore, error);
+    for (size_t i = 0; i < options->left_out_count && status == HM_OK; i++) {
+        const hm_left_out *file = &options->left_out[i];
+        status = hm_collect_ignore_file(model, file->path, file->source, ignore, error);
     }
     if (status == HM_OK) {
         status = hm_collect_ignore(options->ignore, options->ignore_count, ignore, error);
@@ -147,7 +142,7 @@ static hm_status measure(const hm_collect_options *options, hm_collection *colle
     HM_CLEANUP(hm_manifest_free) hm_manifest known = {0};
     hm_measure_options how = options->measure;
     how.stop_on_change = true;
-    how.shards = options->shards_signature != NULL ? &collection->shards : NULL;
+    how.shards = options->with_shards ? &collection->shards : NULL;
     hm_auto_free hm_file_state *states = hm_alloc(collection->tree.count, sizeof(hm_file_state));
     if (states == NULL) {
         return hm_fail_memory(error);
@@ -175,8 +170,7 @@ hm_status hm_collect(const hm_model *model, const hm_collect_options *options,
         status = check_tree(&collection->tree, error);
     }
     if (status == HM_OK) {
-        hm_method method =
-            options->shards_signature != NULL ? HM_METHOD_SHARDS : options->measure.method;
+        hm_method method = options->with_shards ? HM_METHOD_SHARDS : options->measure.method;
         status = check_covered(&collection->tree, method, error);
     }
     return status == HM_OK ? measure(options, collection, error) : status;

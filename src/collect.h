@@ -20,16 +20,22 @@ typedef struct hm_known_source {
                       const hm_measure_options *measure, hm_manifest *known, hm_error **error);
 } hm_known_source;
 
+/* A file that is no part of the model, wherever it lies. */
+typedef struct hm_left_out {
+    const char *path; /* NULL: none */
+    hm_ignore_source source;
+} hm_left_out;
+
 typedef struct hm_collect_options {
     hm_measure_options measure;
     bool include_git;
     bool follow;
     const char *const *ignore; /* the caller's paths */
     size_t ignore_count;
-    const char *signature;        /* left out when it lies inside the model; NULL: none */
-    const char *shards_signature; /* likewise; not NULL: both manifests are wanted */
-    const char *record;           /* likewise */
-    hm_known_source known;        /* of no digests when `find` is NULL */
+    const hm_left_out *left_out; /* files of the signing itself that may lie inside the model */
+    size_t left_out_count;
+    bool with_shards;      /* a second manifest is wanted, of shards; `measure` is of whole files */
+    hm_known_source known; /* of no digests when `find` is NULL */
 } hm_collect_options;
 
 /*
@@ -44,6 +50,10 @@ void hm_collection_free(hm_collection *collection);
 HM_MUST_USE hm_status hm_collect_method(const char *hash, uint64_t shard_size,
                                         hm_measure_options *measure, hm_error **error);
 
+/* Adds a file that lies beside the model or in it; it is only the latter that matters. */
+HM_MUST_USE hm_status hm_collect_ignore_file(const hm_model *model, const char *path,
+                                             hm_ignore_source source, hm_ignore *ignore,
+                                             hm_error **error);
 /* Adds the caller's ignore paths; ::HM_USAGE when one is not a path inside the model. */
 HM_MUST_USE hm_status hm_collect_ignore(const char *const *paths, size_t count, hm_ignore *ignore,
                                         hm_error **error);

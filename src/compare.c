@@ -182,31 +182,14 @@ static hm_status compare_items(hm_comparison *c, hm_error **error) {
     return status;
 }
 
-/* The model digest as it was when the file had the name under which it was signed. */
-static hm_status signed_model_digest(const hm_comparison *c, uint8_t *digest, hm_error **error) {
-    hm_manifest named = *c->found;
-    if (c->signed_name == NULL) {
-        return hm_manifest_model_digest(&named, digest, error);
-    }
-    hm_auto_free hm_item *items = hm_alloc(named.count, sizeof(hm_item));
-    if (items == NULL) {
-        return hm_fail_memory(error);
-    }
-    for (size_t i = 0; i < named.count; i++) {
-        items[i] = c->found->items[i];
-        items[i].name = c->signed_name;
-    }
-    named.items = items;
-    return hm_manifest_model_digest(&named, digest, error);
-}
-
 /* With all listed shards as they should be, only the zero-byte files are left to differ. */
 static hm_status compare_model_digest(hm_comparison *c, hm_error **error) {
     uint8_t digest[32];
     if (!c->promise->has_model_digest || c->report->finding_count > 0) {
         return HM_OK;
     }
-    hm_status status = signed_model_digest(c, digest, error);
+    /* As it was when the file had the name under which it was signed. */
+    hm_status status = hm_manifest_model_digest_as(c->found, c->signed_name, digest, error);
     if (status != HM_OK || memcmp(digest, c->promise->model_digest, sizeof(digest)) == 0) {
         return status;
     }

@@ -45,11 +45,14 @@ static hm_status run(const hm_model *model, const hm_digest_options *options, hm
         .ignore_count = options->ignore_count,
     };
     hm_auto_free char *signature = NULL;
+    hm_left_out left_out = {.source = HM_IGNORED_SIGNATURE};
     hm_status status = check_part(model, options, error);
     if (status == HM_OK && options->part_count > 0) { /* as signing will */
         status =
             hm_format_default_path(&hm_format_oms, model->path, !model->is_file, &signature, error);
-        collect.signature = signature;
+        left_out.path = signature;
+        collect.left_out = &left_out;
+        collect.left_out_count = 1;
         hm_write_file_recover(options->out);
     }
     if (status != HM_OK) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "report.h"
+#include "provenance.h"
 
 #include <stdlib.h>
 
@@ -25,6 +25,26 @@ static hm_status read_promise(hm_envelope *envelope, hm_report *made, hm_error *
     made->stated = promise.stated;
     promise.stated = (hm_statements){0};
     return status;
+}
+
+/* Provenance is no signature of a model: it has no format, and lists no files. */
+static hm_status read_provenance(const hm_envelope *envelope, hm_report *made, hm_error **error) {
+    HM_CLEANUP(hm_provenance_free) hm_provenance provenance = {0};
+    hm_auto_error cause = NULL;
+    made->format = NULL;
+    hm_status status =
+        hm_report_add_warning(made, error, "this is a provenance statement, not a signature");
+    if (status == HM_OK) {
+        status = hm_provenance_read(hm_buf_view(&envelope->payload), &provenance, &cause);
+    }
+    if (status == HM_REFUSED && cause != NULL) {
+        return hm_report_add_warning(made, error, "what was signed breaks the format: %s",
+                                     hm_error_message(cause));
+    }
+    if (cause != NULL) {
+        return hm_error_move(error, &cause);
+    }
+    return status == HM_OK ? hm_provenance_show(&provenance, NULL, made, error) : status;
 }
 
 /* All that an identity can be pinned by, so that a reader need not take the file apart. */
@@ -70,6 +90,7 @@ static hm_status describe_chain(const hm_envelope *envelope, hm_report *made, hm
 static hm_status run(const char *signature, hm_report *made, hm_error **error) {
     hm_auto_buf file = {0};
     HM_CLEANUP(hm_envelope_free) hm_envelope envelope = {0};
+    bool provenance = false;
     hm_status status = hm_read_file(signature, HM_SIGNATURE_FILE_LIMIT, &file, error);
     if (status == HM_OK) {
         status = hm_envelope_parse(hm_buf_view(&file), signature, &envelope, error);
@@ -87,7 +108,14 @@ static hm_status run(const char *signature, hm_report *made, hm_error **error) {
                                        "signed with the sigstore (keyless) method, which is not "
                                        "supported");
     }
-    return status == HM_OK ? read_promise(&envelope, made, error) : status;
+    if (status == HM_OK) {
+        status = hm_provenance_recognise(&envelope, &provenance, error);
+    }
+    if (status != HM_OK) {
+        return status;
+    }
+    return provenance ? read_provenance(&envelope, made, error)
+                      : read_promise(&envelope, made, error);
 }
 
 hm_status hm_inspect(const char *signature, hm_report **report, hm_error **error) {

@@ -60,6 +60,8 @@ void hm_report_free(hm_report **report) {
     notes_free(&old->unsigned_paths);
     hm_statements_free(&old->stated);
     hm_statements_free(&old->claimed);
+    hm_statements_free(&old->provenance);
+    free(old->provenance_path);
     hm_manifest_free(&old->manifest);
     hm_signer_identity_free(&old->signer);
     free(old->message);
@@ -159,6 +161,9 @@ hm_status hm_report_take_manifest(hm_report *report, hm_manifest *manifest, hm_o
 /* A report of a failure lists nothing that could be taken for verified or signed. */
 static void forget_results(hm_report *report) {
     hm_manifest_free(&report->manifest);
+    hm_statements_free(&report->provenance);
+    free(report->provenance_path);
+    report->provenance_path = NULL;
     report->file_count = 0;
     report->byte_count = 0;
     report->known = HM_KNOWN_NONE;
@@ -329,4 +334,8 @@ double hm_report_shards_speedup(const hm_report *report) {
     double times = hm_digest_estimate(manifest->hash, report->jobs, &files) /
                    hm_digest_estimate(manifest->hash, report->jobs, &shards);
     return times >= SPEEDUP_LEAST ? times : 0;
+}
+
+const char *hm_report_provenance_path(const hm_report *report) {
+    return report->provenance_path != NULL ? report->provenance_path : "";
 }

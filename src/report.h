@@ -71,6 +71,8 @@ struct hm_report {
     hm_path_notes unsigned_paths; /* let through by HM_VERIFY_IGNORE_UNSIGNED, or not covered */
     hm_statements stated;         /* signed, but the signer's own words */
     hm_statements claimed;        /* covered by no signature */
+    hm_statements provenance;     /* what the verified, or written, provenance statement says */
+    char *provenance_path;        /* NULL: there is none */
     char **warnings;
     size_t warning_count, warning_capacity;
 };

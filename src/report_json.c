@@ -208,6 +208,19 @@ static void signature(hm_json_writer *w, const hm_report *report) {
     hm_json_end_object(w);
 }
 
+/* Verified, or just written; what was found and not verified has no place here. */
+static void provenance(hm_json_writer *w, const hm_report *report) {
+    hm_json_name(w, "provenance");
+    if (report->provenance_path == NULL) {
+        hm_json_null(w);
+        return;
+    }
+    hm_json_begin_object(w);
+    hm_json_member(w, "path", report->provenance_path);
+    statements(w, "stated", &report->provenance);
+    hm_json_end_object(w);
+}
+
 hm_status hm_report_json(const hm_report *report, char **json, hm_error **error) {
     hm_auto_buf text = {0};
     hm_json_writer w = {.out = &text, .indent = 2, .ascii = true}; /* safe on terminals too */
@@ -225,6 +238,7 @@ hm_status hm_report_json(const hm_report *report, char **json, hm_error **error)
     paths(&w, "unsigned", "kind", &report->unsigned_paths);
     statements(&w, "stated", &report->stated);
     statements(&w, "claimed", &report->claimed);
+    provenance(&w, report);
     hm_json_name(&w, "warnings");
     hm_json_begin_array(&w);
     for (size_t i = 0; i < report->warning_count; i++) {

@@ -268,6 +268,7 @@ hm_status hm_report_text(const hm_report *report, uint64_t flags, char **text, h
         line(&p, "signature", report->signature_path);
         line(&p, "and of shards", report->shards_path);
     }
+    line(&p, "provenance", report->provenance_path);
     line(&p, "format", report->format != NULL ? report->format->title : NULL);
     signer(&p, report);
     model(&p, report);
@@ -277,6 +278,7 @@ hm_status hm_report_text(const hm_report *report, uint64_t flags, char **text, h
     paths(&p, "not signed, let through", &report->unsigned_paths);
     statements(&p, inspect ? "stated, unverified" : "stated by the signer (signed, its own word)",
                &report->stated);
+    statements(&p, "stated in the provenance (signed, the signer's own word)", &report->provenance);
     statements(&p, inspect ? "claimed, unverified" : "claimed (not signed, do not rely on it)",
                &report->claimed);
     warnings(&p, report);

@@ -11,7 +11,6 @@ void hm_reuse_free(hm_reuse *reuse) {
     hm_promise_free(&reuse->promise);
     hm_state_free(&reuse->old);
     hm_state_free(&reuse->next);
-    free(reuse->record);
     *reuse = (hm_reuse){0};
 }
 
@@ -76,17 +75,13 @@ static hm_status read_old(const char *path, const hm_signer *signer,
     return status;
 }
 
-static char *record_path(const char *signature) {
-    return hm_textf("%s.state", signature);
-}
-
 /*
  * No record, or one of another signature, is what the first signing and a crash leave behind: all
  * is read. One that the key did not sign is somebody's work, and is told.
  */
 static hm_status read_record(const char *signature, hm_bytes file, const hm_signer *signer,
                              hm_reuse *reuse, hm_error **error) {
-    hm_auto_free char *path = record_path(signature);
+    hm_auto_free char *path = hm_state_path(signature);
     hm_auto_buf text = {0};
     uint8_t digest[32];
     struct stat st;
@@ -119,41 +114,11 @@ static hm_status read_record(const char *signature, hm_bytes file, const hm_sign
     return status;
 }
 
-/* What stands where the record goes may only be an older record. */
-static hm_status check_target(const char *path, hm_error **error) {
-    hm_auto_buf old = {0};
-    hm_auto_error cause = NULL;
-    struct stat st;
-    if (lstat(path, &st) != 0) {
-        return errno == ENOENT ? HM_OK : hm_fail_errno(error, errno, "cannot look at %s", path);
-    }
-    hm_status status = S_ISREG(st.st_mode)
-                           ? hm_read_file(path, HM_SIGNATURE_FILE_LIMIT, &old, &cause)
-                           : HM_REFUSED;
-    if (status == HM_OK) {
-        status = hm_state_recognise(hm_buf_view(&old), &cause);
-    }
-    if (status == HM_OK || status == HM_UNDECIDED) {
-        return status == HM_OK ? HM_OK : hm_error_move(error, &cause);
-    }
-    status = hm_fail(error, HM_USAGE, HM_REASON_NONE,
-                     "%s is not a record of file states, and is not written over", path);
-    hm_error_add_hint(error, "move it away first");
-    return status;
-}
-
-hm_status hm_reuse_open(const char *old, const char *signature, const hm_signer *signer,
-                        const hm_measure_options *measure, hm_reuse *reuse, hm_error **error) {
+hm_status hm_reuse_open(const char *old, const hm_signer *signer, const hm_measure_options *measure,
+                        hm_reuse *reuse, hm_error **error) {
     hm_auto_buf file = {0};
     reuse->old_path = old;
-    reuse->record = record_path(signature);
-    if (reuse->record == NULL) {
-        return hm_fail_memory(error);
-    }
-    hm_status status = check_target(reuse->record, error);
-    if (status == HM_OK) {
-        status = read_old(old, signer, measure, reuse, &file, error);
-    }
+    hm_status status = read_old(old, signer, measure, reuse, &file, error);
     return status == HM_OK ? read_record(old, hm_buf_view(&file), signer, reuse, error) : status;
 }
 
@@ -233,18 +198,9 @@ hm_status hm_reuse_find(void *context, const hm_collection *collection,
     return status;
 }
 
-hm_status hm_reuse_write(hm_reuse *reuse, hm_bytes signature_file, hm_signer *signer,
-                         hm_error **error) {
-    hm_auto_buf file = {0};
+hm_status hm_reuse_record(hm_reuse *reuse, hm_bytes signature_file, hm_signer *signer, hm_buf *file,
+                          hm_error **error) {
     hm_status status =
         hm_digest_bytes(HM_HASH_SHA256, signature_file, reuse->next.signature, error);
-    if (status == HM_OK) {
-        status = hm_state_write(&reuse->next, signer, &file, error);
-    }
-    if (status == HM_OK) {
-        status = check_target(reuse->record, error);
-    }
-    return status == HM_OK
-               ? hm_write_file(reuse->record, hm_buf_view(&file), 0666, HM_WRITE_REPLACE, error)
-               : status;
+    return status == HM_OK ? hm_state_write(&reuse->next, signer, file, error) : status;
 }

@@ -2,27 +2,18 @@
 /* path -> tree -> digest -> manifest -> statement -> envelope -> signature file */
 #include "collect.h"
 #include "parts.h"
-#include "report.h"
+#include "provenance.h"
 #include "reuse.h"
+#include "targets.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define SIGN_FLAGS                                                                                 \
     (HM_SIGN_INCLUDE_GIT | HM_SIGN_FOLLOW_SYMLINKS | HM_SIGN_NAME_DOT | HM_SIGN_FILES_AND_SHARDS | \
      HM_SIGN_FILES)
-
-/* A signature file to be written. */
-typedef struct target {
-    char *path;
-    hm_write_rule rule;
-    hm_buf file;
-} target;
-
-enum { SIGNATURE, SHARDS_SIGNATURE, TARGETS };
 
 /* One signing in progress. */
 typedef struct signing_job {
@@ -32,8 +23,7 @@ typedef struct signing_job {
     const hm_sign_options *options;
     const hm_format *format;
     hm_measure_options measure;
-    target targets[TARGETS];
-    size_t target_count;
+    hm_targets targets;
     hm_buf metadata; /* as read from a file */
     hm_parts parts;
     hm_reuse reuse;
@@ -48,10 +38,7 @@ static void job_free(signing_job *job) {
     }
     free(job->collections);
     free(job->signings);
-    for (size_t i = 0; i < TARGETS; i++) {
-        free(job->targets[i].path);
-        hm_buf_free(&job->targets[i].file);
-    }
+    hm_targets_free(&job->targets);
     hm_buf_free(&job->metadata);
     hm_parts_free(&job->parts);
     hm_reuse_free(&job->reuse);
@@ -104,7 +91,6 @@ static hm_status check_both(signing_job *job, hm_error **error) {
                        "a place for the signature of the shards goes with signing both the files "
                        "and their shards");
     }
-    job->target_count = both ? TARGETS : 1;
     job->measure.method = both ? HM_METHOD_FILES : job->measure.method;
     return HM_OK;
 }
@@ -131,53 +117,6 @@ static hm_status check_models(const signing_job *job, hm_error **error) {
         }
     }
     return HM_OK;
-}
-
-/*
- * A signature of shards that an earlier signing left in its default place would be found before the
- * new signature, and speak of the model as it was.
- */
-static hm_status refuse_stale(const signing_job *job, hm_error **error) {
-    const hm_model *model = job->models[0];
-    hm_auto_free char *path = NULL;
-    struct stat st;
-    hm_status status = hm_format_shards_path(model->path, !model->is_file, &path, error);
-    if (status != HM_OK || lstat(path, &st) != 0) {
-        return status;
-    }
-    status = hm_fail(error, HM_USAGE, HM_REASON_NONE,
-                     "%s is there, and verification would take it for the signature", path);
-    hm_error_add_hint(error, "remove it, or write both anew with --files --shards");
-    return status;
-}
-
-static hm_status place_shards_signature(signing_job *job, hm_error **error) {
-    const hm_model *model = job->models[0];
-    char **path = &job->targets[SHARDS_SIGNATURE].path;
-    if (job->options->shards_signature == NULL) {
-        return hm_format_shards_path(model->path, !model->is_file, path, error);
-    }
-    *path = hm_strdup(job->options->shards_signature);
-    return *path != NULL ? HM_OK : hm_fail_memory(error);
-}
-
-static hm_status place_signatures(signing_job *job, hm_error **error) {
-    const hm_model *model = job->models[0];
-    hm_auto_free char *usual = NULL;
-    hm_status status =
-        hm_format_default_path(job->format, model->path, !model->is_file, &usual, error);
-    if (status != HM_OK) {
-        return status;
-    }
-    const char *path = job->options->signature != NULL ? job->options->signature : usual;
-    job->targets[SIGNATURE].path = hm_strdup(path);
-    if (job->targets[SIGNATURE].path == NULL) {
-        return hm_fail_memory(error);
-    }
-    if (job->target_count > 1) {
-        return place_shards_signature(job, error);
-    }
-    return hm_same_place(path, usual) ? refuse_stale(job, error) : HM_OK;
 }
 
 /* Any file will do, a pipe from another program included. */
@@ -213,10 +152,17 @@ static hm_status prepare(signing_job *job, hm_error **error) {
     if (status == HM_OK) {
         status = check_models(job, error);
     }
-    return status == HM_OK ? place_signatures(job, error) : status;
+    job->targets.format = job->format;
+    job->targets.models = job->models;
+    job->targets.model_count = job->count;
+    return status == HM_OK ? hm_targets_place(&job->targets, job->options, error) : status;
 }
 
 /* ---- digests from elsewhere ---------------------------------------------------------------- */
+
+static bool writes(const signing_job *job, hm_target_kind kind) {
+    return job->targets.list[kind].path != NULL;
+}
 
 static hm_status open_known(signing_job *job, hm_error **error) {
     const hm_sign_options *options = job->options;
@@ -235,15 +181,14 @@ static hm_status open_known(signing_job *job, hm_error **error) {
                        "oms",
                        job->format->name);
     }
-    if (job->target_count > 1) {
+    if (writes(job, HM_TARGET_SHARDS)) {
         return hm_fail(error, HM_USAGE, HM_REASON_NONE,
                        "two signatures are made of what is read now: not from parts or from an old "
                        "signature");
     }
     return parts ? hm_parts_read(options->parts, options->parts_count, options, &job->parts,
                                  &job->measure, error)
-                 : hm_reuse_open(options->reuse, job->targets[SIGNATURE].path, job->signer,
-                                 &job->measure, &job->reuse, error);
+                 : hm_reuse_open(options->reuse, job->signer, &job->measure, &job->reuse, error);
 }
 
 static hm_known_source known_source(signing_job *job) {
@@ -282,78 +227,6 @@ static hm_status report_known(signing_job *job, hm_error **error) {
                                        job->reuse.files, job->reuse.old_path);
 }
 
-/* ---- what must not be written over --------------------------------------------------------- */
-
-static hm_status refuse_target(const target *t, const char *what, hm_error **error) {
-    hm_status status = hm_fail(error, HM_USAGE, HM_REASON_NONE, "%s is %s, and is not written over",
-                               t->path, what);
-    hm_error_add_hint(error, "choose another place for the signature, or move it away first");
-    return status;
-}
-
-static bool is_model(const signing_job *job, const struct stat *st) {
-    for (size_t i = 0; i < job->count; i++) {
-        const hm_model *model = job->models[i];
-        if (model->is_file && st->st_dev == model->device && st->st_ino == model->inode) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Whether the file is a signature of the kind that is about to be written, and of these models. */
-static hm_status check_old_signature(const signing_job *job, const target *t, hm_error **error) {
-    hm_auto_buf old = {0};
-    HM_CLEANUP(hm_envelope_free) hm_envelope envelope = {0};
-    hm_auto_error cause = NULL;
-    hm_status status = hm_read_file(t->path, HM_SIGNATURE_FILE_LIMIT, &old, &cause);
-    if (status == HM_OK) {
-        status = hm_envelope_parse(hm_buf_view(&old), t->path, &envelope, &cause);
-    }
-    if (status == HM_UNDECIDED) {
-        return hm_error_move(error, &cause);
-    }
-    if (status != HM_OK || envelope.format != job->format ||
-        envelope.material == HM_MATERIAL_SIGSTORE) {
-        return refuse_target(t, "not a signature file of this format", error);
-    }
-    return job->format->may_replace != NULL
-               ? job->format->may_replace(hm_json_root(envelope.doc), job->signings, job->count,
-                                          error)
-               : HM_OK;
-}
-
-/*
- * What stands where the signature goes may only be an older signature: a path mistaken by one
- * letter must not cost a model.
- */
-static hm_status check_target(const signing_job *job, target *t, hm_error **error) {
-    struct stat st;
-    if (lstat(t->path, &st) != 0) {
-        t->rule = HM_WRITE_NEW;
-        return errno == ENOENT ? HM_OK : hm_fail_errno(error, errno, "cannot look at %s", t->path);
-    }
-    t->rule = HM_WRITE_REPLACE;
-    if (!S_ISREG(st.st_mode)) {
-        return refuse_target(t, S_ISDIR(st.st_mode) ? "a directory" : "not a regular file", error);
-    }
-    return is_model(job, &st) ? refuse_target(t, "the model itself", error)
-                              : check_old_signature(job, t, error);
-}
-
-static hm_status check_targets(signing_job *job, hm_error **error) {
-    hm_status status = HM_OK;
-    for (size_t i = 0; i < job->target_count && status == HM_OK; i++) {
-        status = check_target(job, &job->targets[i], error);
-    }
-    if (status == HM_OK && job->target_count > 1 &&
-        hm_same_place(job->targets[SIGNATURE].path, job->targets[SHARDS_SIGNATURE].path)) {
-        status = hm_fail(error, HM_USAGE, HM_REASON_NONE, "both signatures would be written to %s",
-                         job->targets[SIGNATURE].path);
-    }
-    return status;
-}
-
 /* ---- what is to be signed -------------------------------------------------------------------- */
 
 static void describe(const signing_job *job, size_t index) {
@@ -388,20 +261,22 @@ static hm_status describe_all(signing_job *job, hm_error **error) {
         describe(job, i);
         status = job->format->check(&job->signings[i], job->signer, error);
     }
-    return status == HM_OK ? check_targets(job, error) : status;
+    return status == HM_OK ? hm_targets_check(&job->targets, job->signings, error) : status;
 }
 
 static hm_status collect_all(signing_job *job, hm_error **error) {
     const hm_sign_options *options = job->options;
+    hm_left_out left_out[HM_TARGET_COUNT];
+    hm_targets_leave_out(&job->targets, left_out);
     hm_collect_options collect = {
         .measure = job->measure,
         .include_git = (options->flags & HM_SIGN_INCLUDE_GIT) != 0,
         .follow = (options->flags & HM_SIGN_FOLLOW_SYMLINKS) != 0,
         .ignore = options->ignore,
         .ignore_count = options->ignore_count,
-        .signature = job->targets[SIGNATURE].path,
-        .shards_signature = job->targets[SHARDS_SIGNATURE].path,
-        .record = job->reuse.record,
+        .left_out = left_out,
+        .left_out_count = HM_TARGET_COUNT,
+        .with_shards = writes(job, HM_TARGET_SHARDS),
         .known = known_source(job),
     };
     collect.measure.jobs = options->jobs;
@@ -414,7 +289,7 @@ static hm_status collect_all(signing_job *job, hm_error **error) {
     return status;
 }
 
-/* ---- the file -------------------------------------------------------------------------------- */
+/* ---- the files ------------------------------------------------------------------------------- */
 
 static hm_status build_signature(signing_job *job, const hm_signing *signings, hm_buf *file,
                                  hm_error **error) {
@@ -430,33 +305,69 @@ static hm_status build_signature(signing_job *job, const hm_signing *signings, h
 }
 
 static hm_status build_signatures(signing_job *job, hm_error **error) {
-    hm_status status = build_signature(job, job->signings, &job->targets[SIGNATURE].file, error);
-    if (status == HM_OK && job->target_count > 1) {
+    hm_target *targets = job->targets.list;
+    hm_status status =
+        build_signature(job, job->signings, &targets[HM_TARGET_SIGNATURE].content, error);
+    if (status == HM_OK && writes(job, HM_TARGET_SHARDS)) {
         hm_signing of_shards = job->signings[0];
         of_shards.manifest = &job->collections[0].shards;
-        status = build_signature(job, &of_shards, &job->targets[SHARDS_SIGNATURE].file, error);
+        status = build_signature(job, &of_shards, &targets[HM_TARGET_SHARDS].content, error);
     }
     return status;
 }
 
-static hm_status write_signatures(signing_job *job, hm_error **error) {
-    hm_new_file files[TARGETS];
+/* What the statement is about: the model, by each signature that is written of it. */
+static hm_provenance_signature subject(const signing_job *job, hm_target_kind kind,
+                                       const char *name) {
+    const hm_collection *collection = &job->collections[0];
+    return (hm_provenance_signature){
+        .manifest = kind == HM_TARGET_SHARDS ? &collection->shards : &collection->manifest,
+        .name = name,
+        .content = hm_buf_view(&job->targets.list[kind].content),
+    };
+}
+
+static hm_status build_provenance(signing_job *job, hm_error **error) {
+    HM_CLEANUP(hm_provenance_free) hm_provenance stated = {0};
+    hm_auto_buf payload = {0};
+    hm_target *target = &job->targets.list[HM_TARGET_PROVENANCE];
+    bool both = writes(job, HM_TARGET_SHARDS);
+    hm_auto_free char *name = hm_path_base(job->targets.list[HM_TARGET_SIGNATURE].path);
+    hm_auto_free char *second =
+        both ? hm_path_base(job->targets.list[HM_TARGET_SHARDS].path) : hm_strdup("");
+    if (name == NULL || second == NULL) {
+        return hm_fail_memory(error);
+    }
+    const hm_provenance_signature signatures[] = {subject(job, HM_TARGET_SIGNATURE, name),
+                                                  subject(job, HM_TARGET_SHARDS, second)};
+    hm_status status = hm_provenance_write(&job->signings[0], signatures, both ? 2 : 1, job->signer,
+                                           &payload, &target->content, error);
+    if (status == HM_OK) {
+        status = hm_provenance_read(hm_buf_view(&payload), &stated, error);
+    }
+    return status == HM_OK ? hm_provenance_show(&stated, target->path, job->report, error) : status;
+}
+
+static hm_status build_files(signing_job *job, hm_error **error) {
+    hm_target *targets = job->targets.list;
     hm_status status = build_signatures(job, error);
+    if (status == HM_OK && writes(job, HM_TARGET_PROVENANCE)) {
+        status = build_provenance(job, error);
+    }
+    if (status == HM_OK && writes(job, HM_TARGET_RECORD)) {
+        status = hm_reuse_record(&job->reuse, hm_buf_view(&targets[HM_TARGET_SIGNATURE].content),
+                                 job->signer, &targets[HM_TARGET_RECORD].content, error);
+    }
+    return status;
+}
+
+static hm_status write_files(signing_job *job, hm_error **error) {
+    hm_status status = build_files(job, error);
     /* Once more, since hashing a model leaves time for somebody else to put a file there. */
     if (status == HM_OK) {
-        status = check_targets(job, error);
+        status = hm_targets_check(&job->targets, job->signings, error);
     }
-    for (size_t i = 0; i < job->target_count; i++) {
-        const target *t = &job->targets[i];
-        files[i] = (hm_new_file){t->path, hm_buf_view(&t->file), t->rule};
-    }
-    if (status == HM_OK) {
-        status = hm_write_files(files, job->target_count, 0666, error);
-    }
-    return status == HM_OK && job->reuse.record != NULL
-               ? hm_reuse_write(&job->reuse, hm_buf_view(&job->targets[SIGNATURE].file),
-                                job->signer, error)
-               : status;
+    return status == HM_OK ? hm_targets_write(&job->targets, error) : status;
 }
 
 static hm_status fill_signer(signing_job *job, hm_error **error) {
@@ -498,17 +409,16 @@ static hm_status fill_report(signing_job *job, hm_error **error) {
     return status == HM_OK ? report_known(job, error) : status;
 }
 
-static hm_status name_targets(signing_job *job, hm_error **error) {
+static hm_status name_signatures(signing_job *job, hm_error **error) {
     hm_report *report = job->report;
+    bool both = writes(job, HM_TARGET_SHARDS);
     report->format = job->format;
     report->jobs = job->options->jobs;
-    report->signature_path = hm_strdup(job->targets[SIGNATURE].path);
-    if (job->target_count > 1) {
-        report->shards_path = hm_strdup(job->targets[SHARDS_SIGNATURE].path);
-    }
-    bool failed =
-        report->signature_path == NULL || (job->target_count > 1 && report->shards_path == NULL);
-    return failed ? hm_fail_memory(error) : HM_OK;
+    report->signature_path = hm_strdup(job->targets.list[HM_TARGET_SIGNATURE].path);
+    report->shards_path = both ? hm_strdup(job->targets.list[HM_TARGET_SHARDS].path) : NULL;
+    return report->signature_path != NULL && (!both || report->shards_path != NULL)
+               ? HM_OK
+               : hm_fail_memory(error);
 }
 
 static hm_status run(signing_job *job, hm_error **error) {
@@ -517,7 +427,7 @@ static hm_status run(signing_job *job, hm_error **error) {
         status = read_metadata(job, error);
     }
     if (status == HM_OK) {
-        status = name_targets(job, error);
+        status = name_signatures(job, error);
     }
     if (status == HM_OK) {
         status = describe_all(job, error);
@@ -526,16 +436,11 @@ static hm_status run(signing_job *job, hm_error **error) {
         status = open_known(job, error);
     }
     if (status == HM_OK) {
-        for (size_t i = 0; i < job->target_count; i++) {
-            hm_write_file_recover(job->targets[i].path);
-        }
-        if (job->reuse.record != NULL) {
-            hm_write_file_recover(job->reuse.record);
-        }
+        hm_targets_recover(&job->targets);
         status = collect_all(job, error);
     }
     if (status == HM_OK) {
-        status = write_signatures(job, error);
+        status = write_files(job, error);
     }
     return status == HM_OK ? fill_report(job, error) : status;
 }

@@ -5,6 +5,7 @@
  */
 #include "collect.h"
 #include "compare.h"
+#include "provenance.h"
 #include "report.h"
 
 #include <errno.h>
@@ -29,6 +30,7 @@ typedef struct verify_job {
     hm_ignore ignore;
     hm_tree tree;
     hm_manifest found;
+    char *provenance;      /* where the provenance statement is looked for */
     char *signed_name;     /* of a single file that has another now */
     bool *wanted;          /* per entry of the tree */
     hm_file_state *states; /* per entry of the tree */
@@ -42,6 +44,7 @@ static void job_free(verify_job *job) {
     hm_ignore_free(&job->ignore);
     hm_tree_free(&job->tree);
     hm_manifest_free(&job->found);
+    free(job->provenance);
     free(job->signed_name);
     free(job->wanted);
     free(job->states);
@@ -306,17 +309,27 @@ static hm_status ignore_other_signature(verify_job *job, hm_error **error) {
     return status;
 }
 
+/* It is verified by itself, or the model is refused: so it is no hole in what is looked at. */
+static hm_status place_provenance(verify_job *job, hm_error **error) {
+    if (job->options->provenance == NULL) {
+        return hm_provenance_default_path(job->report->signature_path, &job->provenance, error);
+    }
+    job->provenance = hm_strdup(job->options->provenance);
+    return job->provenance != NULL ? HM_OK : hm_fail_memory(error);
+}
+
 static hm_status gather_ignore(verify_job *job, hm_error **error) {
     const hm_verify_options *options = job->options;
-    hm_auto_free char *relative = NULL;
     bool git = job->promise.git_ignored && (options->flags & HM_VERIFY_INCLUDE_GIT) == 0 &&
                !signs_git(&job->promise.manifest);
     hm_status status = git ? hm_ignore_add_git(&job->ignore, error) : HM_OK;
-    if (status == HM_OK && job->report->signature_path != NULL) {
-        status = hm_model_relative(job->model, job->report->signature_path, &relative, error);
+    if (status == HM_OK) {
+        status = hm_collect_ignore_file(job->model, job->report->signature_path,
+                                        HM_IGNORED_SIGNATURE, &job->ignore, error);
     }
-    if (status == HM_OK && relative != NULL) {
-        status = hm_ignore_add(&job->ignore, relative, HM_IGNORED_SIGNATURE, error);
+    if (status == HM_OK) {
+        status = hm_collect_ignore_file(job->model, job->provenance, HM_IGNORED_PROVENANCE,
+                                        &job->ignore, error);
     }
     if ((options->flags & HM_VERIFY_STRICT_PATHS) != 0) {
         return status == HM_OK ? ignore_other_signature(job, error) : status;
@@ -350,7 +363,10 @@ static hm_status add_promised(verify_job *job, hm_error **error) {
 
 static hm_status find_files(verify_job *job, hm_error **error) {
     bool follow = job->promise.allow_symlinks;
-    hm_status status = gather_ignore(job, error);
+    hm_status status = place_provenance(job, error);
+    if (status == HM_OK) {
+        status = gather_ignore(job, error);
+    }
     if (status != HM_OK) {
         return status;
     }
@@ -435,6 +451,19 @@ static hm_status refuse_findings(const hm_report *report, hm_error **error) {
     return status;
 }
 
+static hm_status verify_provenance(const verify_job *job, hm_error **error) {
+    const char *fingerprint = job->report->signer.fingerprint;
+    const hm_provenance_query query = {
+        .policy = job->policy,
+        .path = job->provenance,
+        .named = job->options->provenance != NULL,
+        .fingerprints = &fingerprint,
+        .fingerprint_count = 1,
+        .signed_name = job->signed_name,
+    };
+    return hm_provenance_verify(&query, job->report, error);
+}
+
 static hm_status run(verify_job *job, hm_error **error) {
     hm_status status = read_signature(job, error);
     if (status == HM_OK) {
@@ -461,9 +490,10 @@ static hm_status run(verify_job *job, hm_error **error) {
     if (status == HM_OK && job->report->finding_count > 0) {
         status = refuse_findings(job->report, error);
     }
-    return status == HM_OK
-               ? hm_report_take_manifest(job->report, &job->found, HM_OMS_ORDER_NAME, error)
-               : status;
+    if (status == HM_OK) {
+        status = hm_report_take_manifest(job->report, &job->found, HM_OMS_ORDER_NAME, error);
+    }
+    return status == HM_OK ? verify_provenance(job, error) : status;
 }
 
 static hm_status check_call(const hm_model *model, const hm_policy *policy,

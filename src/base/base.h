@@ -167,7 +167,7 @@ typedef struct hm_new_file {
     hm_bytes content;
     hm_write_rule rule;
 } hm_new_file;
-enum { HM_NEW_FILES_MAX = 2 };
+enum { HM_NEW_FILES_MAX = 4 };
 /*
  * The same for several files, with different names: none gets its name before all are complete and
  * on the disk. A failure leaves everything as it was; only on a file system that cannot exchange

@@ -36,6 +36,7 @@ const char *hm_reason_word(hm_reason reason) {
     case HM_REASON_PINNED_DIGEST_MISMATCH: return "pinned-digest-mismatch";
     case HM_REASON_UNSUPPORTED: return "unsupported";
     case HM_REASON_CHANGED_WHILE_READING: return "changed-while-reading";
+    case HM_REASON_PROVENANCE: return "provenance";
     }
     return "";
 }

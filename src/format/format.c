@@ -82,6 +82,21 @@ hm_status hm_statements_add_text(hm_statements *statements, const char *name, co
     return statements_push(statements, name, hm_buf_steal_text(&json), error);
 }
 
+hm_status hm_statements_add_member(hm_statements *statements, const char *prefix,
+                                   const hm_json *member, hm_error **error) {
+    hm_auto_buf name = {0};
+    hm_auto_buf text = {0};
+    hm_json_writer writer = {.out = &text};
+    hm_buf_add_text(&name, prefix);
+    hm_buf_add_printable(&name, member->name);
+    hm_status status = hm_buf_check(&name, error);
+    if (status != HM_OK) {
+        return status;
+    }
+    hm_json_copy(&writer, member);
+    return statements_push(statements, (const char *)name.data, hm_buf_steal_text(&text), error);
+}
+
 void hm_statements_free(hm_statements *statements) {
     for (size_t i = 0; i < statements->count; i++) {
         free(statements->list[i].name);

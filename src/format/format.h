@@ -40,6 +40,9 @@ HM_MUST_USE hm_status hm_statements_add(hm_statements *statements, const char *n
                                         const hm_json *value, hm_error **error);
 HM_MUST_USE hm_status hm_statements_add_text(hm_statements *statements, const char *name,
                                              const char *text, hm_error **error);
+/* Of what is signed byte for byte: the name escaped behind `prefix`, the value as it is spelled. */
+HM_MUST_USE hm_status hm_statements_add_member(hm_statements *statements, const char *prefix,
+                                               const hm_json *member, hm_error **error);
 void hm_statements_free(hm_statements *statements);
 
 typedef struct hm_format hm_format;
@@ -102,6 +105,7 @@ struct hm_format {
     bool directories;   /* signs directory trees */
     bool hashes;        /* lets the signer choose hash and shards */
     bool several;       /* signs several models into one file */
+    bool provenance;    /* training metadata goes into a provenance statement beside it */
     bool ec_only;       /* its specification knows EC keys only */
     const char *suffix; /* NULL: `.sig` rule, see hm_format_default_path() */
     hm_scheme scheme;
@@ -150,6 +154,14 @@ HM_MUST_USE hm_status hm_format_shards_path(const char *path, bool is_directory,
 
 /* Python's json.dumps(value, sort_keys=True). */
 HM_MUST_USE hm_status hm_canonical_json(const hm_json *value, hm_buf *out, hm_error **error);
+
+/* The caller's training metadata: a JSON object. Whatever else it is: ::HM_USAGE. */
+HM_MUST_USE hm_status hm_metadata_parse(const char *text, hm_json_doc **doc, hm_error **error);
+/* The member, which may go by another name too (or NULL) but not by both; NULL: there is none. */
+HM_MUST_USE hm_status hm_metadata_take(hm_json *metadata, const char *name, const char *other_name,
+                                       hm_json **value, hm_error **error);
+/* hm_error_move() for what was found in a text of the caller's own: ::HM_REFUSED is ::HM_USAGE. */
+HM_MUST_USE hm_status hm_error_as_usage(hm_error **error, hm_error **cause);
 
 /* DSSE pre-authentication encoding. */
 void hm_dsse_pae(const char *payload_type, hm_bytes payload, hm_buf *out);

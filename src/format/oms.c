@@ -4,6 +4,7 @@
  * which oms_statement.c reads and writes.
  */
 #include "format/oms.h"
+#include "format/provenance.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -308,29 +309,12 @@ static void write_envelope(hm_json_writer *w, const hm_buf *payload, const hm_bu
     hm_json_end_object(w);
 }
 
-static hm_status check(const hm_signing *signing, const hm_signer *signer, hm_error **error) {
-    if (signing->metadata != NULL || signing->signer_id != NULL || signing->key_version != 0) {
-        hm_status status =
-            hm_fail(error, HM_USAGE, HM_REASON_NONE,
-                    "the oms format has no place for metadata, a signer id or a key version");
-        hm_error_add_hint(error, "use --format sig-json or manifest-json for those");
-        return status;
-    }
-    return hm_signer_check(signer, HM_SCHEME_BY_KEY, "oms", error);
-}
-
-static hm_status write(const hm_signing *signings, size_t count, bool bundle, hm_signer *signer,
-                       hm_buf *file, hm_error **error) {
-    (void)count;
-    (void)bundle;
-    hm_auto_buf payload = {0};
+hm_status hm_oms_write_bundle(const hm_buf *payload, hm_signer *signer, hm_buf *file,
+                              hm_error **error) {
     hm_auto_buf message = {0};
     hm_auto_buf signature = {0};
-    hm_status status = hm_oms_write_statement(&signings[0], &payload, error);
-    if (status == HM_OK) {
-        hm_dsse_pae(HM_OMS_PAYLOAD_TYPE, hm_buf_view(&payload), &message);
-        status = hm_buf_check(&message, error);
-    }
+    hm_dsse_pae(HM_OMS_PAYLOAD_TYPE, hm_buf_view(payload), &message);
+    hm_status status = hm_buf_check(&message, error);
     if (status == HM_OK) {
         status = hm_signer_sign(signer, HM_SCHEME_BY_KEY, hm_buf_view(&message), &signature, error);
     }
@@ -341,9 +325,35 @@ static hm_status write(const hm_signing *signings, size_t count, bool bundle, hm
     hm_json_begin_object(&w);
     hm_json_member(&w, "mediaType", MEDIA_TYPE);
     status = write_material(&w, signer, error);
-    write_envelope(&w, &payload, &signature);
+    write_envelope(&w, payload, &signature);
     hm_json_end_object(&w);
     return status == HM_OK ? hm_buf_check(file, error) : status;
+}
+
+/* Training metadata has its own file: the specification leaves no place for it in the bundle. */
+static hm_status check(const hm_signing *signing, const hm_signer *signer, hm_error **error) {
+    bool id = signing->signer_id != NULL && signing->metadata == NULL;
+    if (id || signing->key_version != 0) {
+        hm_status status = hm_fail(error, HM_USAGE, HM_REASON_NONE,
+                                   "the oms format has no place for a signer id or a key version");
+        hm_error_add_hint(error,
+                          "give --metadata too, for a provenance statement with the signer's "
+                          "id, or use --format sig-json or manifest-json");
+        return status;
+    }
+    hm_status status = hm_signer_check(signer, HM_SCHEME_BY_KEY, "oms", error);
+    return status == HM_OK && signing->metadata != NULL
+               ? hm_provenance_check(signing, signer, error)
+               : status;
+}
+
+static hm_status write(const hm_signing *signings, size_t count, bool bundle, hm_signer *signer,
+                       hm_buf *file, hm_error **error) {
+    (void)count;
+    (void)bundle;
+    hm_auto_buf payload = {0};
+    hm_status status = hm_oms_write_statement(&signings[0], &payload, error);
+    return status == HM_OK ? hm_oms_write_bundle(&payload, signer, file, error) : status;
 }
 
 const hm_format hm_format_oms = {
@@ -358,4 +368,5 @@ const hm_format hm_format_oms = {
     .promise = promise,
     .check = check,
     .write = write,
+    .provenance = true,
 };

@@ -17,6 +17,13 @@ void hm_oms_v020_pae(hm_bytes payload, hm_buf *out);
 HM_MUST_USE hm_status hm_oms_v020_promise(hm_json *statement, hm_promise *promise,
                                           hm_error **error);
 
+/* A bundle with a signature over an in-toto statement. */
+HM_MUST_USE hm_status hm_oms_write_bundle(const hm_buf *payload, hm_signer *signer, hm_buf *file,
+                                          hm_error **error);
+
+/* The member of a subject's digest set that holds the model digest. */
+#define HM_OMS_MODEL_DIGEST "hallmarkModelV1"
+
 /* The statement: what is signed. */
 HM_MUST_USE hm_status hm_oms_read_statement(hm_json *statement, hm_promise *promise,
                                             hm_error **error);

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #define PREDICATE_TYPE "https://model_signing/signature/v1.0"
-#define MODEL_DIGEST_NAME "hallmarkModelV1"
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
@@ -108,13 +107,13 @@ static hm_status read_predicate(hm_json *statement, hm_promise *promise, uint8_t
 }
 
 static hm_status read_model_digest(hm_json *digests, hm_promise *promise, hm_error **error) {
-    const hm_json *digest = hm_json_get(digests, MODEL_DIGEST_NAME);
+    const hm_json *digest = hm_json_get(digests, HM_OMS_MODEL_DIGEST);
     if (digest == NULL) {
         return HM_OK;
     }
     if (digest->type != HM_JSON_STRING ||
         !hm_unhex(digest->text, promise->model_digest, sizeof(promise->model_digest))) {
-        return hm_oms_malformed(error, "subject[0].digest.%s is not a digest", MODEL_DIGEST_NAME);
+        return hm_oms_malformed(error, "subject[0].digest.%s is not a digest", HM_OMS_MODEL_DIGEST);
     }
     promise->has_model_digest = true;
     return HM_OK;
@@ -222,7 +221,7 @@ static hm_status write_subject(hm_json_writer *w, const hm_signing *signing, con
     hm_json_member_hex(w, "sha256", root, 32);
     if (signing->manifest->method == HM_METHOD_SHARDS && !signing->name_dot) {
         status = hm_manifest_model_digest(signing->manifest, model, error);
-        hm_json_member_hex(w, MODEL_DIGEST_NAME, model, sizeof(model));
+        hm_json_member_hex(w, HM_OMS_MODEL_DIGEST, model, sizeof(model));
     }
     hm_json_end_object(w);
     hm_json_end_object(w);

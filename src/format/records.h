@@ -51,6 +51,8 @@ typedef struct hm_state_record {
     size_t count, capacity;
 } hm_state_record;
 
+/* Where the record of a signature lies. Newly allocated. */
+char *hm_state_path(const char *signature);
 /* ::HM_OK when the file calls itself one, ::HM_REFUSED when not. */
 HM_MUST_USE hm_status hm_state_recognise(hm_bytes file, hm_error **error);
 /*

@@ -143,26 +143,14 @@ static const field fields[] = {
 };
 enum { FIELD_COUNT = sizeof(fields) / sizeof(fields[0]) };
 
-/* The caller's texts are parsed like foreign ones, but are no model to be refused. */
-static hm_status as_usage(hm_error **error, hm_error **cause) {
-    if (hm_error_status(*cause) != HM_REFUSED) {
-        return hm_error_move(error, cause);
-    }
-    return hm_fail(error, HM_USAGE, HM_REASON_NONE, "%s", hm_error_message(*cause));
-}
-
 static hm_status find_fields(hm_json *metadata, hm_json **found, hm_error **error) {
     hm_auto_buf missing = {0};
     for (size_t i = 0; i < FIELD_COUNT; i++) {
         const field *f = &fields[i];
-        hm_json *other = f->other_name != NULL ? hm_json_take_any(metadata, f->other_name) : NULL;
-        found[i] = hm_json_take_any(metadata, f->name);
-        if (found[i] != NULL && other != NULL) {
-            return hm_fail(error, HM_USAGE, HM_REASON_NONE,
-                           "%s: \"%s\" and \"%s\" are the same field", metadata_text, f->name,
-                           f->other_name);
+        hm_status status = hm_metadata_take(metadata, f->name, f->other_name, &found[i], error);
+        if (status != HM_OK) {
+            return status;
         }
-        found[i] = found[i] != NULL ? found[i] : other;
         if (found[i] == NULL) {
             hm_buf_add_format(&missing, "%s\"%s\"", missing.length > 0 ? ", " : "",
                               f->other_name != NULL ? f->other_name : f->name);
@@ -188,16 +176,8 @@ static hm_status parse_metadata(const char *text, hm_json_doc **doc, hm_json **f
                                  "\"framework_version\"");
         return status;
     }
-    hm_auto_error cause = NULL;
-    if (hm_json_parse(hm_bytes_text(text), metadata_text, doc, &cause) != HM_OK) {
-        return as_usage(error, &cause);
-    }
-    hm_json *root = hm_json_root(*doc);
-    if (root->type != HM_JSON_OBJECT) {
-        return hm_fail(error, HM_USAGE, HM_REASON_NONE, "%s must be an object, not %s",
-                       metadata_text, hm_json_type_name(root->type));
-    }
-    return find_fields(root, found, error);
+    hm_status status = hm_metadata_parse(text, doc, error);
+    return status == HM_OK ? find_fields(hm_json_root(*doc), found, error) : status;
 }
 
 static void write_metadata(hm_json_writer *w, const hm_json *metadata, hm_json *const *found) {
@@ -255,7 +235,7 @@ static hm_status prepare(const hm_signing *signing, const hm_signer *signer, con
     if (status == HM_OK) {
         status = hm_canonical_json(hm_json_get(hm_json_root(*doc), "manifest"), message, &cause);
     }
-    return status == HM_OK ? HM_OK : as_usage(error, &cause);
+    return status == HM_OK ? HM_OK : hm_error_as_usage(error, &cause);
 }
 
 static hm_status check(const hm_signing *signing, const hm_signer *signer, hm_error **error) {

@@ -149,6 +149,10 @@ static hm_status read_envelope(hm_json *root, const char *what, hm_buf *payload,
     return status == HM_OK ? hm_json_refuse_rest(root, what, error) : status;
 }
 
+char *hm_state_path(const char *signature) {
+    return hm_textf("%s.state", signature);
+}
+
 hm_status hm_state_recognise(hm_bytes file, hm_error **error) {
     hm_auto_json doc = NULL;
     hm_status status = hm_json_parse(file, "record", &doc, error);

@@ -90,7 +90,8 @@ char *hm_item_label(const hm_manifest *manifest, const hm_item *item) {
  * The hashed text: a head, then a record per item, every part ended by a NUL, which no name can
  * hold; so the text can be read in one way only.
  */
-hm_status hm_manifest_model_digest(const hm_manifest *manifest, uint8_t *digest, hm_error **error) {
+hm_status hm_manifest_model_digest_as(const hm_manifest *manifest, const char *name,
+                                      uint8_t *digest, hm_error **error) {
     hm_auto_buf text = {0};
     hm_buf_add_format(&text, "hallmark-model-digest-v1%c%s%c%s%c", 0,
                       hm_method_name(manifest->method), 0, hm_hash_name(manifest->hash), 0);
@@ -101,9 +102,13 @@ hm_status hm_manifest_model_digest(const hm_manifest *manifest, uint8_t *digest,
         const hm_item *item = &manifest->items[i];
         hm_buf_add_hex(&text, item->digest, hm_hash_size(manifest->hash));
         hm_buf_add_format(&text, " %" PRIu64 " %" PRIu64 " %s%c", item->start, item->end,
-                          item->name, 0);
+                          name != NULL ? name : item->name, 0);
     }
     hm_status status = hm_buf_check(&text, error);
     return status == HM_OK ? hm_digest_bytes(HM_HASH_SHA256, hm_buf_view(&text), digest, error)
                            : status;
+}
+
+hm_status hm_manifest_model_digest(const hm_manifest *manifest, uint8_t *digest, hm_error **error) {
+    return hm_manifest_model_digest_as(manifest, NULL, digest, error);
 }

@@ -25,7 +25,8 @@ typedef enum hm_ignore_source {
     HM_IGNORED_DEFAULT, /* .git and its like at the top level */
     HM_IGNORED_SIGNED,  /* listed in the signature */
     HM_IGNORED_CALLER,
-    HM_IGNORED_SIGNATURE, /* the signature file itself */
+    HM_IGNORED_SIGNATURE,  /* the signature file itself */
+    HM_IGNORED_PROVENANCE, /* the provenance file beside it, which has a signature of its own */
 } hm_ignore_source;
 const char *hm_ignore_source_name(hm_ignore_source source);
 
@@ -181,6 +182,9 @@ char *hm_item_label(const hm_manifest *manifest, const hm_item *item);
  */
 HM_MUST_USE hm_status hm_manifest_model_digest(const hm_manifest *manifest, uint8_t *digest,
                                                hm_error **error);
+/* The same of a single file as if it were called `name`; NULL: as it is called. */
+HM_MUST_USE hm_status hm_manifest_model_digest_as(const hm_manifest *manifest, const char *name,
+                                                  uint8_t *digest, hm_error **error);
 
 typedef struct hm_measure_options {
     hm_method method;

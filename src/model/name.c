@@ -32,6 +32,7 @@ const char *hm_ignore_source_name(hm_ignore_source source) {
     case HM_IGNORED_SIGNED: return "signed";
     case HM_IGNORED_CALLER: return "caller";
     case HM_IGNORED_SIGNATURE: return "signature-file";
+    case HM_IGNORED_PROVENANCE: return "provenance-file";
     }
     return "";
 }

@@ -101,21 +101,6 @@ hm_status hm_policy_revoke(hm_policy *policy, const char *fingerprint, int64_t s
     return HM_OK;
 }
 
-/* ---- demands -------------------------------------------------------------------------------- */
-
-static void free_texts(char ***list, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        hm_auto_free_(&(*list)[i]);
-    }
-    hm_auto_free_(list);
-}
-
-void hm_provenance_demand_free(hm_provenance_demand *demand) {
-    free_texts(&demand->datasets, demand->dataset_count);
-    free_texts(&demand->builders, demand->builder_count);
-    *demand = (hm_provenance_demand){.required = false};
-}
-
 /* ---- policies ------------------------------------------------------------------------------- */
 
 hm_status hm_policy_new(hm_policy **policy, hm_error **error) {
@@ -146,6 +131,7 @@ void hm_policy_free(hm_policy **policy) {
     for (size_t i = 0; i < ended->revocation_count; i++) {
         hm_auto_free_(&ended->revocations[i].reason);
     }
+    hm_provenance_demand_free(&ended->provenance);
     hm_auto_free_(&ended->signers);
     hm_auto_free_(&ended->revocations);
     hm_auto_free_(policy);

@@ -8,6 +8,7 @@
 
 #include "base/base.h"
 #include "format/format.h"
+#include "format/provenance.h"
 #include "key/key.h"
 
 #define HM_ALLOW_ALL_FLAGS                                                                         \
@@ -57,13 +58,23 @@ typedef struct hm_provenance_demand {
     size_t builder_count, builder_capacity;
 } hm_provenance_demand;
 void hm_provenance_demand_free(hm_provenance_demand *demand);
+/* Adds a demand. ::HM_USAGE when a dataset is no "ALGORITHM:HEX", or a value is empty. */
+HM_MUST_USE hm_status hm_provenance_demand_add(hm_provenance_demand *demand,
+                                               hm_provenance_kind kind, const char *value,
+                                               hm_error **error);
+bool hm_provenance_demanded(const hm_provenance_demand *demand);
+/* ::HM_OK only when a verified statement is all that is demanded. `what` names it. */
+HM_MUST_USE hm_status hm_provenance_demand_check(const hm_provenance_demand *demand,
+                                                 const hm_provenance *provenance, const char *what,
+                                                 hm_error **error);
 
 struct hm_policy {
     hm_trusted_signer *signers; /* the first is the one without a name */
     size_t signer_count, signer_capacity;
     hm_revocation *revocations;
     size_t revocation_count, revocation_capacity;
-    const hm_format *format; /* NULL: any */
+    hm_provenance_demand provenance; /* of every model */
+    const hm_format *format;         /* NULL: any */
     uint64_t allow;
     int64_t time;
     bool time_set;

@@ -16,8 +16,9 @@ OPTIONS = {
     "key generate": "type public passphrase-file passphrase-fd no-passphrase help",
     "sign": "key passphrase-file passphrase-fd cert chain format signature hash files shards "
             "shard-size shards-signature ignore include-git follow-symlinks name-dot signer-id "
-            "key-version metadata parts reuse jobs list json no-progress help",
+            "key-version metadata provenance parts reuse jobs list json no-progress help",
     "verify": "key root identity-subject identity-san identity-fingerprint signature format name "
+              "provenance require-provenance provenance-dataset provenance-builder "
               "ignore include-git ignore-unsigned strict-paths fail-fast allow-symlinks "
               "allow-v0.2.0 allow-expired-certificates allow-missing-eku jobs list json "
               "no-progress help",

@@ -266,6 +266,43 @@ class DigestPart:
             assert set(support.snapshot(self.folder)) == self.names
 
 
+class SignWithProvenance(Sign):
+    """Two files: both new, or both as they were."""
+
+    def __init__(self, hallmark, keys, folder, *, old=True):
+        self.provenance = folder / "the.provenance.sigstore.json"
+        super().__init__(hallmark, keys, folder, "oms", directory=True, old=old)
+        self.old_provenance = self.provenance.read_bytes() if old else None
+        self.names |= {self.provenance.name}
+
+    def arguments(self, *more):
+        return super().arguments("--metadata", self.metadata, *more)
+
+    def reset(self):
+        super().reset()
+        self.provenance.unlink(missing_ok=True)
+        if self.old_provenance is not None:
+            self.provenance.write_bytes(self.old_provenance)
+
+    def check_file(self):
+        """A new signature has its statement; this is what holds of killed runs too."""
+        super().check_file()
+        found = self.signature.read_bytes() if self.signature.exists() else None
+        if found != self.old:
+            demanded = ["--signature", self.signature, "--require-provenance"]
+            self.hallmark("verify", self.model, "--key", self.key.public, *demanded,
+                          expect=support.OK)  # fmt: skip
+            assert self.provenance.read_bytes() != self.old_provenance
+
+    def check(self, result, report):
+        super().check(result, report)
+        if result.rc != support.OK and report.name not in ("unlink", "unlinkat"):
+            found = self.provenance.read_bytes() if self.provenance.exists() else None
+            kept = self.signature.exists() and self.signature.read_bytes() == self.old
+            # Where every later call fails as well, the old statement cannot be put back.
+            assert found in (self.old_provenance, None) or not kept
+
+
 class Verify:
     """Verifying, with a model that is as signed, or is not."""
 
@@ -291,6 +328,24 @@ class Verify:
 
     def check(self, result, _report):
         assert support.snapshot(self.folder) == self.before
+
+
+class VerifyWithProvenance(Verify):
+    """With a statement beside the signature, which is demanded; `tampered`: it is not as signed."""
+
+    def __init__(self, hallmark, keys, folder, *, tampered=False):
+        signing = SignWithProvenance(hallmark, keys, folder)
+        self.key, self.model, self.signature = signing.key, signing.model, signing.signature
+        self.folder = folder
+        self.statuses = (support.REFUSED if tampered else support.OK, support.UNDECIDED)
+        if tampered:
+            text = signing.provenance.read_text()
+            signing.provenance.write_text(text.replace('"payload":"e', '"payload":"f'))
+            assert signing.provenance.read_text() != text
+        self.before = support.snapshot(folder)
+
+    def arguments(self):
+        return [*super().arguments(), "--require-provenance"]
 
 
 class Digest:
@@ -359,6 +414,8 @@ SCENARIOS = {
     "sign-both-new": lambda h, k, f: SignBoth(h, k, f, old=False),
     "sign-oms-parts": lambda h, k, f: SignFromParts(h, k, f),
     "sign-oms-again": lambda h, k, f: SignAgain(h, k, f),
+    "sign-provenance": lambda h, k, f: SignWithProvenance(h, k, f),
+    "sign-provenance-new": lambda h, k, f: SignWithProvenance(h, k, f, old=False),
     "sign-sig-json": lambda h, k, f: Sign(h, k, f, "sig-json"),
     "sign-manifest-json": lambda h, k, f: Sign(h, k, f, "manifest-json"),
     "verify-oms-directory": lambda h, k, f: Verify(h, k, f, "oms", directory=True),
@@ -368,6 +425,8 @@ SCENARIOS = {
     "tampered-oms": lambda h, k, f: Verify(h, k, f, "oms", directory=True, tampered=True),
     "tampered-sig-json": lambda h, k, f: Verify(h, k, f, "sig-json", tampered=True),
     "tampered-manifest-json": lambda h, k, f: Verify(h, k, f, "manifest-json", tampered=True),
+    "verify-provenance": lambda h, k, f: VerifyWithProvenance(h, k, f),
+    "tampered-provenance": lambda h, k, f: VerifyWithProvenance(h, k, f, tampered=True),
     "digest": lambda h, k, f: Digest(h, k, f),
     "digest-part": lambda h, k, f: DigestPart(h, k, f),
     "generate": lambda h, _k, f: Generate(h, f),

@@ -106,7 +106,9 @@ class Seeds:
         if "manifest" in document:
             self.add("sig_json", name, json.dumps(document["manifest"]))
         elif "dsseEnvelope" in document:
-            self.add("statement", name, base64.b64decode(document["dsseEnvelope"]["payload"]))
+            payload = base64.b64decode(document["dsseEnvelope"]["payload"])
+            about = json.loads(payload)["predicateType"]
+            self.add("provenance" if "slsa" in about else "statement", name, payload)
             chain = document["verificationMaterial"].get("x509CertificateChain")
             for_target = b""
             for entry in chain["certificates"] if chain else []:
@@ -170,6 +172,11 @@ def from_program(seeds, hallmark, work):
         (work / "out.sig").unlink(missing_ok=True)
         subprocess.run(command, cwd=work, check=True, stdout=subprocess.DEVNULL)
         seeds.add_signature(name, (work / "out.sig").read_bytes())
+    (work / "out.sig").unlink()
+    command = [hallmark, "sign", *SIGNINGS["oms-key"], "--signature", "out.sig", "--metadata",
+               "metadata.json", "--provenance", "out.json", "--no-progress"]  # fmt: skip
+    subprocess.run(command, cwd=work, check=True, stdout=subprocess.DEVNULL)
+    seeds.add_signature("provenance", (work / "out.json").read_bytes())
 
 
 def openssl(*arguments, text=None):
@@ -342,13 +349,40 @@ RECORDS = {
     "file": {"payloadType": "application/vnd.hallmark.file-states.v1+json",
              "payload": base64.b64encode(json.dumps(STATES).encode()).decode(),
              "signatures": [{"sig": "AAAA"}]},
+}
+
+TRAINING = {"dataset_hash": HASH, "training_start": "2026-01-05T08:00:00.5+01:00",
+            "training_end": "2026-01-05T20:00:00Z", "hyperparameters": {"lr": 1e-05},
+            "framework_version": "torch 2.9.1", "run": {"id": 7}}  # fmt: skip
+PROVENANCE = {
+    "_type": "https://in-toto.io/Statement/v1",
+    "subject": [{"name": "m", "digest": {"sha256": ROOT, "hallmarkModelV1": HASH}}],
+    "predicateType": "https://slsa.dev/provenance/v1",
+    "predicate": {
+        "buildDefinition": {
+            "buildType": "urn:x",
+            "externalParameters": {"a": 1, "\u001b": 2},
+            "internalParameters": {},
+            "resolvedDependencies": [{"digest": {"sha256": HASH, "x": "y"}}, {"uri": "x:y"}],
+        },
+        "runDetails": {"builder": {"id": "ci"}, "metadata": {"startedOn": "x"}, "byproducts": []},
+    },
+}
+PROVENANCES = {
+    "training": TRAINING,
+    "datasets": {"dataset_hash": {"a": HASH, "b": "blake3:" + HASH},
+                 "framework_version": {"torch": "2"}},
+    "nothing": {},
+    "statement": PROVENANCE,
+    "no-subject": {**PROVENANCE, "subject": []},
+    "nul": {**PROVENANCE, "subject": [{"digest": {"sha256": HASH[:-1] + "\0"}}]},
 }  # fmt: skip
 
 
 def from_variants(seeds):
     for target, variants in [("statement", STATEMENTS), ("sig_json", MANIFESTS),
-                             ("manifest_json", ENTRIES), ("part", PARTS),
-                             ("state", RECORDS)]:  # fmt: skip
+                             ("manifest_json", ENTRIES), ("part", PARTS), ("state", RECORDS),
+                             ("provenance", PROVENANCES)]:  # fmt: skip
         for name, document in variants.items():
             seeds.add(target, "variant-" + name, json.dumps(document))
     seeds.add("envelope", "variant-control", json.dumps(ENTRIES["more"]))

@@ -576,7 +576,11 @@ def test_an_identity_without_permission(aws, sign, strict):
 def test_key_services_that_are_not_known(hallmark, model_file):
     for uri in ("gcpkms://projects/p/locations/l/keyRings/r/cryptoKeys/k", "hashivault://k"):
         result = hallmark("sign", model_file, "--key", uri, expect=support.USAGE)
-        assert "not known" in result.err and "awskms:" in result.err and "azurekms:" in result.err
+        assert "awskms:" in result.err and "azurekms:" in result.err
+        if uri.startswith("gcpkms:"):
+            assert 'hallmark: keys of the kind "gcpkms:" are not known' in result.err
+        else:
+            assert 'keys of the kind "hashivault:" are not known' in result.err
 
 
 def test_the_build_says_what_it_has(hallmark):
