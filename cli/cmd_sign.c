@@ -25,7 +25,8 @@ typedef struct arguments {
 } arguments;
 
 static const cli_option options[] = {
-    CLI_OPTION(arguments, key, CLI_TEXT, "key", "KEY", "The private key: a PEM file. Required."),
+    CLI_OPTION(arguments, key, CLI_TEXT, "key", "KEY",
+               "The private key: a PEM file, or a keyring, whose current version signs. Required."),
     CLI_OPTION(arguments, passphrase.file, CLI_TEXT, "passphrase-file", "FILE",
                "Take the key's passphrase from the first line of FILE, instead of asking for it."),
     CLI_OPTION(arguments, passphrase.fd, CLI_NUMBER, "passphrase-fd", "N",

@@ -28,6 +28,8 @@ hm_status hm_fail_crypto(hm_error **error, hm_status status, hm_reason reason, c
 hm_status hm_fail_memory(hm_error **error);
 /* Adds what to do about it, unless something is said already. */
 void hm_error_add_hint(hm_error **error, const char *format, ...) HM_PRINTF(2, 3);
+/* Whether it says that memory ran out, which decides nothing, whatever was being looked at. */
+bool hm_error_is_memory(const hm_error *error);
 /* Moves `from` to `*error` (or frees it) and returns its status. `*from` becomes NULL. */
 hm_status hm_error_move(hm_error **error, hm_error **from);
 
@@ -132,6 +134,11 @@ int64_t hm_time_now(void);
 bool hm_time_is_set(void);
 /* RFC 3339 in UTC, "2026-01-05T20:31:07Z". */
 void hm_buf_add_time(hm_buf *buf, int64_t time);
+/* Reads exactly what hm_buf_add_time() writes, of the years 1970 to 9999. */
+bool hm_time_parse(hm_bytes text, int64_t *time);
+/* A moment that lies before, and one that lies after, every other. */
+#define HM_TIME_ALWAYS INT64_MIN
+#define HM_TIME_NEVER INT64_MAX
 
 /* ---- files -------------------------------------------------------------------------------- */
 
@@ -163,6 +170,25 @@ HM_MUST_USE hm_status hm_write_file(const char *path, hm_bytes content, mode_t m
                                     hm_write_rule rule, hm_error **error);
 /* Removes what a writer of `path` that was killed in mid-step may have left beside it. */
 void hm_write_file_recover(const char *path);
+
+/*
+ * Takes the lock that the file `path` stands for, making it if need be, and waits some seconds for
+ * whoever has it; then ::HM_UNDECIDED, naming that process. It is let go when `*fd` is closed, and
+ * by the kernel when its holder dies.
+ */
+HM_MUST_USE hm_status hm_lock_file(const char *path, int *fd, hm_error **error);
+
+/*
+ * Opens and reads a file that only its owner may change, and that belongs to the caller or root:
+ * what it says is the caller's own word. A missing one: ::HM_UNDECIDED.
+ */
+HM_MUST_USE hm_status hm_read_own_file(const char *path, size_t limit, hm_buf *buf,
+                                       hm_error **error);
+/*
+ * Whether nobody else can put files in the place of those in a directory: it belongs to the caller
+ * or root, and others may not write to it, or not replace what is not theirs (the sticky bit).
+ */
+HM_MUST_USE hm_status hm_check_own_directory(const char *path, hm_error **error);
 
 /* The last component of a path, without trailing slashes: "" for "/" and "". Newly allocated. */
 char *hm_path_base(const char *path);

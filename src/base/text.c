@@ -111,6 +111,76 @@ void hm_buf_add_time(hm_buf *buf, int64_t time) {
                       parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec);
 }
 
+bool hm_time_parse(hm_bytes text, int64_t *time) {
+    static const char form[] = "dddd-dd-ddTdd:dd:ddZ";
+    int parts[6] = {0};
+    size_t part = 0;
+    if (text.length != sizeof form - 1) {
+        return false;
+    }
+    for (size_t i = 0; i < text.length; i++) {
+        bool digit = text.data[i] >= '0' && text.data[i] <= '9';
+        if (form[i] == 'd' ? !digit : text.data[i] != (uint8_t)form[i]) {
+            return false;
+        }
+        if (digit) {
+            parts[part] = parts[part] * 10 + (text.data[i] - '0');
+        } else {
+            part++;
+        }
+    }
+    struct tm tm = {.tm_year = parts[0] - 1900,
+                    .tm_mon = parts[1] - 1,
+                    .tm_mday = parts[2],
+                    .tm_hour = parts[3],
+                    .tm_min = parts[4],
+                    .tm_sec = parts[5]};
+    int64_t value = (int64_t)timegm(&tm);
+    /* The calendar is looked up by writing it back: February 30th comes out as another day. */
+    hm_auto_buf again = {0};
+    hm_buf_add_time(&again, value);
+    if (value < 0 || again.failed || !hm_bytes_equal(hm_buf_view(&again), text)) {
+        return false;
+    }
+    *time = value;
+    return true;
+}
+
+/* "90d": so many days from now. */
+static bool days_from_now(const char *text, int64_t *time) {
+    enum { MOST_DAYS = 36500, DAY = 24 * 60 * 60 };
+    size_t digits = strspn(text, "0123456789");
+    int64_t now = hm_time_now();
+    if (digits == 0 || digits > 5 || strcmp(text + digits, "d") != 0 || now < 0) {
+        return false;
+    }
+    long days = strtol(text, NULL, 10);
+    *time = now + days * (int64_t)DAY;
+    return days <= MOST_DAYS;
+}
+
+hm_status hm_time_from_text(const char *text, int64_t *time, hm_error **error) {
+    hm_auto_buf whole = {0};
+    if (text == NULL || time == NULL) {
+        return hm_fail(error, HM_USAGE, HM_REASON_NONE,
+                       "hm_time_from_text: an argument is missing");
+    }
+    hm_buf_add_format(&whole, "%sT00:00:00Z", text);
+    hm_status status = hm_buf_check(&whole, error);
+    if (status != HM_OK) {
+        return status;
+    }
+    if (hm_time_parse(hm_bytes_text(text), time) || hm_time_parse(hm_buf_view(&whole), time) ||
+        days_from_now(text, time)) {
+        return HM_OK;
+    }
+    status = hm_fail(error, HM_USAGE, HM_REASON_NONE, "\"%s\" is not a time", text);
+    hm_error_add_hint(error,
+                      "times are 2026-01-05T20:31:07Z or 2026-01-05, both in UTC, or a number "
+                      "of days from now such as 90d");
+    return status;
+}
+
 char *hm_path_base(const char *path) {
     size_t end = strlen(path);
     while (end > 0 && path[end - 1] == '/') {

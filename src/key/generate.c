@@ -70,11 +70,7 @@ static hm_status check_free(const char *path, hm_error **error) {
     return errno == ENOENT ? HM_OK : hm_fail_errno(error, errno, "cannot make %s", path);
 }
 
-static hm_status check_call(const char *private_path, const hm_keygen_options *options,
-                            hm_error **error) {
-    if (private_path == NULL || private_path[0] == '\0' || options == NULL) {
-        return hm_fail(error, HM_USAGE, HM_REASON_NONE, "no file is named for the private key");
-    }
+hm_status hm_keygen_check(const hm_keygen_options *options, hm_error **error) {
     hm_status status = hm_check_options("hm_key_generate", options->size, sizeof *options,
                                         options->flags, HM_KEYGEN_PLAIN, error);
     if (status != HM_OK) {
@@ -94,6 +90,14 @@ static hm_status check_call(const char *private_path, const hm_keygen_options *o
         return HM_USAGE;
     }
     return HM_OK;
+}
+
+static hm_status check_call(const char *private_path, const hm_keygen_options *options,
+                            hm_error **error) {
+    if (private_path == NULL || private_path[0] == '\0' || options == NULL) {
+        return hm_fail(error, HM_USAGE, HM_REASON_NONE, "no file is named for the private key");
+    }
+    return hm_keygen_check(options, error);
 }
 
 static hm_status choose_passphrase(const char *private_path, const hm_keygen_options *options,

@@ -17,6 +17,11 @@
 HM_MUST_USE hm_status hm_scheme_begin(EVP_MD_CTX *ctx, EVP_PKEY *pkey, const hm_pubkey *key,
                                       hm_scheme scheme, bool sign, hm_error **error);
 
+/* ---- making keys ---------------------------------------------------------------------------- */
+
+/* What can be said of the options of hm_key_generate() before there is a place for the key. */
+HM_MUST_USE hm_status hm_keygen_check(const hm_keygen_options *options, hm_error **error);
+
 /* ---- secrets -------------------------------------------------------------------------------- */
 
 /* Bytes in pages of their own: locked where the limit allows, kept out of core dumps, wiped. */

@@ -218,6 +218,17 @@ void hm_pubkey_free(hm_pubkey **key) {
     }
 }
 
+hm_status hm_pubkey_pem(const hm_pubkey *key, hm_buf *pem, hm_error **error) {
+    hm_auto_bio bio = BIO_new(BIO_s_mem());
+    char *text = NULL;
+    if (bio == NULL || PEM_write_bio_PUBKEY(bio, key->pkey) != 1) {
+        return hm_fail_crypto(error, HM_UNDECIDED, HM_REASON_NONE, "cannot write a public key");
+    }
+    long length = BIO_get_mem_data(bio, &text);
+    hm_buf_add(pem, text, length > 0 ? (size_t)length : 0);
+    return hm_buf_check(pem, error);
+}
+
 /* ---- reading -------------------------------------------------------------------------------- */
 
 static EVP_PKEY *decode_public(const hm_pem_block *block) {

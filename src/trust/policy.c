@@ -152,6 +152,7 @@ void hm_policy_free(hm_policy **policy) {
     }
     hm_auto_free_(&ended->signers);
     hm_auto_free_(&ended->revocations);
+    free_texts(&ended->warnings, ended->warning_count);
     hm_auto_free_(policy);
     *policy = NULL;
 }

@@ -8,19 +8,26 @@ import pytest
 
 import support
 
-COMMANDS = [["key", "generate"], ["sign"], ["verify"], ["digest"], ["inspect"]]
+COMMANDS = [["key", "generate"], ["key", "list"], ["key", "show"], ["key", "rotate"],
+            ["key", "revoke"], ["key", "export"], ["sign"], ["verify"], ["digest"], ["inspect"]]  # fmt: skip
 MAN = support.ROOT / "docs" / "man"
 
 # Every option there is, so that none comes or goes unseen.
 OPTIONS = {
     "key generate": "type passphrase-file passphrase-fd no-passphrase help",
+    "key list": "json help",
+    "key show": "version json help",
+    "key rotate": "type passphrase-file passphrase-fd no-passphrase signs-from not-after signer "
+                  "base-name remove-old-private help",
+    "key revoke": "version reason since help",
+    "key export": "key passphrase-file passphrase-fd out expires help",
     "sign": "key passphrase-file passphrase-fd cert chain format signature hash files shards "
             "shard-size ignore include-git follow-symlinks name-dot signer-id key-version metadata "
             "jobs list json no-progress help",
-    "verify": "key root identity-subject identity-san identity-fingerprint signature format name "
-              "ignore include-git ignore-unsigned strict-paths fail-fast allow-symlinks "
-              "allow-v0.2.0 allow-expired-certificates allow-missing-eku jobs list json "
-              "no-progress help",
+    "verify": "key root keyring keyring-key keyring-signer keyring-min-version identity-subject "
+              "identity-san identity-fingerprint signature format name ignore include-git "
+              "ignore-unsigned strict-paths fail-fast allow-symlinks allow-v0.2.0 "
+              "allow-expired-certificates allow-missing-eku jobs list json no-progress help",
     "digest": "hash files shards shard-size ignore include-git follow-symlinks jobs list json "
               "no-progress help",
     "inspect": "list json help",
