@@ -174,6 +174,9 @@ static bool overwrite(const char *path) {
         off_t left = st.st_size - done;
         size_t length = left < (off_t)sizeof zeros ? (size_t)left : sizeof zeros;
         ssize_t written = pwrite(fd, zeros, length, done);
+        if (written < 0 && errno == EINTR) {
+            continue;
+        }
         if (written <= 0) {
             return false;
         }
