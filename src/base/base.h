@@ -123,6 +123,8 @@ bool hm_utf8_valid(hm_bytes text);
  * invalid UTF-8 and the backslash are written as escapes.
  */
 void hm_buf_add_printable(hm_buf *buf, hm_bytes text);
+/* Whether that leaves the text as it is. */
+bool hm_printable(hm_bytes text);
 
 /* ---- time --------------------------------------------------------------------------------- */
 

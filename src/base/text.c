@@ -82,6 +82,18 @@ void hm_buf_add_printable(hm_buf *buf, hm_bytes text) {
     }
 }
 
+bool hm_printable(hm_bytes text) {
+    for (size_t i = 0; i < text.length;) {
+        uint32_t code;
+        size_t length = hm_utf8_sequence(text.data + i, text.length - i, &code);
+        if (length == 0 || code == '\\' || steers_terminal(code)) {
+            return false;
+        }
+        i += length;
+    }
+    return true;
+}
+
 bool hm_time_is_set(void) {
     return secure_getenv("HALLMARK_TIME") != NULL;
 }
@@ -129,20 +141,20 @@ bool hm_time_parse(hm_bytes text, int64_t *time) {
             part++;
         }
     }
-    struct tm tm = {.tm_year = parts[0] - 1900,
-                    .tm_mon = parts[1] - 1,
-                    .tm_mday = parts[2],
-                    .tm_hour = parts[3],
-                    .tm_min = parts[4],
-                    .tm_sec = parts[5]};
-    int64_t value = (int64_t)timegm(&tm);
-    /* The calendar is looked up by writing it back: February 30th comes out as another day. */
-    hm_auto_buf again = {0};
-    hm_buf_add_time(&again, value);
-    if (value < 0 || again.failed || !hm_bytes_equal(hm_buf_view(&again), text)) {
+    struct tm read = {.tm_year = parts[0] - 1900,
+                      .tm_mon = parts[1] - 1,
+                      .tm_mday = parts[2],
+                      .tm_hour = parts[3],
+                      .tm_min = parts[4],
+                      .tm_sec = parts[5]};
+    struct tm asked = read;
+    time_t value = timegm(&read); /* which makes March 2nd of February 30th */
+    if (value < 0 || read.tm_year != asked.tm_year || read.tm_mon != asked.tm_mon ||
+        read.tm_mday != asked.tm_mday || read.tm_hour != asked.tm_hour ||
+        read.tm_min != asked.tm_min || read.tm_sec != asked.tm_sec) {
         return false;
     }
-    *time = value;
+    *time = (int64_t)value;
     return true;
 }
 

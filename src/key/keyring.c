@@ -377,10 +377,10 @@ static hm_status check_may_sign(const hm_keyring *ring, const hm_keyring_entry *
         return hm_fail(error, HM_UNDECIDED, HM_REASON_NONE, "the clock makes no sense");
     }
     if (entry == NULL) {
-        (void)hm_fail(error, HM_USAGE, HM_REASON_NONE, "the keyring %s has no key that signs %s",
-                      ring->path, ring->count > 0 ? "already" : "");
+        (void)hm_fail(error, HM_UNDECIDED, HM_REASON_NONE, "the keyring %s has no key that signs%s",
+                      ring->path, ring->count > 0 ? " already" : "");
         hm_error_add_hint(error, "`hallmark key rotate %s` makes one", ring->path);
-        return HM_USAGE;
+        return HM_UNDECIDED;
     }
     hm_status status = HM_OK;
     if (entry->revoked) {

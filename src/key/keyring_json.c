@@ -8,14 +8,8 @@ static const char schema[] = "hallmark-keyring-v1";
 
 /* ---- texts ---------------------------------------------------------------------------------- */
 
-/* What hm_buf_add_printable() would write in another way could make one name look like another. */
 bool hm_keyring_text_valid(hm_bytes text) {
-    hm_auto_buf shown = {.data = NULL};
-    if (text.length == 0 || text.length > HM_KEYRING_TEXT_LIMIT) {
-        return false;
-    }
-    hm_buf_add_printable(&shown, text);
-    return !shown.failed && hm_bytes_equal(hm_buf_view(&shown), text);
+    return text.length > 0 && text.length <= HM_KEYRING_TEXT_LIMIT && hm_printable(text);
 }
 
 bool hm_keyring_base_valid(hm_bytes base) {

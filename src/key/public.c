@@ -195,10 +195,12 @@ hm_status hm_pubkey_from_evp(EVP_PKEY *pkey, const char *what, hm_pubkey **key, 
     made->bits = (unsigned)EVP_PKEY_get_bits(pkey);
     made->algorithm = algorithm_name(type, made->bits);
     made->pkey = copy_public(pkey, type);
-    if (made->algorithm == NULL || made->pkey == NULL || !set_fingerprint(made) ||
-        !set_hint(made)) {
-        return hm_fail_crypto(error, HM_UNDECIDED, HM_REASON_NONE, "%s: cannot take up the key",
-                              what);
+    if (made->algorithm == NULL) {
+        return hm_fail_memory(error);
+    }
+    if (made->pkey == NULL || !set_fingerprint(made) || !set_hint(made)) {
+        return hm_fail_unless_memory(error, HM_UNDECIDED, HM_REASON_NONE,
+                                     "%s: cannot take up the key", what);
     }
     if (is_ec(type) && !point_good(made)) {
         return hm_fail_unless_memory(error, HM_REFUSED, HM_REASON_UNSUPPORTED,

@@ -223,7 +223,7 @@ def test_a_later_time_to_sign(ring, model_file):
 
 def test_only_a_version_that_is_to_come(ring, model_file):
     ring.rotate("--signs-from", "30d")
-    assert "signs already" in ring.sign(model_file, expect=2).err
+    assert "signs already" in ring.sign(model_file, expect=3).err
     assert ring.list()["signing_version"] is None
 
 
@@ -324,7 +324,7 @@ def test_show(ring, hallmark, openssl):
 def test_an_empty_directory(ring, hallmark, model_file):
     ring.path.mkdir()
     assert "no key yet" in hallmark("key", "list", ring.path, expect=0).out
-    assert "key rotate" in ring.sign(model_file, expect=2).err
+    assert "key rotate" in ring.sign(model_file, expect=3).err
     hallmark("key", "show", ring.path, expect=2)
     ring.export(expect=2)
     assert not ring.file.exists()
