@@ -18,7 +18,8 @@
  * - A pointer returned by a getter lives until its object is changed or freed.
  * - Texts are UTF-8 except file names, which are the bytes the system uses.
  * - Threads: an object is used by one thread at a time; a policy that is no longer changed may be
- *   shared. The library keeps no state of its own between calls.
+ *   shared. The library keeps nothing in memory between calls, and nothing on disk but what
+ *   hm_policy_add_keyring() remembers.
  */
 #ifndef HALLMARK_H
 #define HALLMARK_H

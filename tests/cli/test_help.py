@@ -151,10 +151,17 @@ def page(command):
     return MAN / f"hallmark-{command[0]}.1.scd"
 
 
-def in_manual(path):
+def section(command):
+    """The part of its page that is about a command: all of it, or what stands under its name."""
+    text = page(command).read_text()
+    under = re.search(rf"^## hallmark {ids(command)}\n(.*?)(?=^##? )", text, re.DOTALL | re.MULTILINE)
+    return under.group(1) if under else text
+
+
+def in_manual(text):
     """The options that have an entry: a line of their own, in bold."""
     found = {}
-    for line in path.read_text().splitlines():
+    for line in text.splitlines():
         if re.match(r"\*\\?-\\?-", line):
             plain = re.sub(r"[\\*_]", "", line)
             for option in re.findall(r"--([a-z0-9.-]+)(?:[ =]([A-Z][A-Za-z.]*))?", plain):
@@ -165,7 +172,7 @@ def in_manual(path):
 @pytest.mark.parametrize("command", COMMANDS, ids=ids)
 def test_the_manual_has_the_options_of_help(hallmark, command):
     options = listed(hallmark(*command, "--help", expect=0).out)
-    manual = in_manual(page(command))
+    manual = in_manual(section(command))
     options.pop("help")
     manual.pop("help", None)
     assert manual == options
