@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Keyrings: times, texts, keyring.json, which version signs; and policies that believe an export. */
+/* Keyrings: times, texts, keyring.json, which version signs; policies that believe an export. */
 #include "key/keyring.h"
 #include "trust/keyring_file.h"
 
