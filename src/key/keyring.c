@@ -155,13 +155,13 @@ static hm_status name_signer(hm_keyring *ring, hm_error **error) {
 
 /* Whatever is wrong with the caller's own file is no verdict on a signature. */
 static hm_status undecided(hm_error **error, hm_error **cause) {
-    hm_status status = hm_error_status(*cause);
-    if (status == HM_UNDECIDED) {
-        return hm_error_move(error, cause);
+    if (hm_error_status(*cause) == HM_UNDECIDED) {
+        (void)hm_error_move(error, cause);
+    } else {
+        (void)hm_fail(error, HM_UNDECIDED, HM_REASON_NONE, "%s", hm_error_message(*cause));
+        hm_error_free(cause);
     }
-    status = hm_fail(error, HM_UNDECIDED, HM_REASON_NONE, "%s", hm_error_message(*cause));
-    hm_error_free(cause);
-    return status;
+    return HM_UNDECIDED;
 }
 
 static hm_status read_json(hm_keyring *ring, hm_error **error) {

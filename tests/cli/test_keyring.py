@@ -581,6 +581,27 @@ def test_killed_while_rotating(ring, model_file, call, sanitizer):
         pytest.fail("it never got to its end")
 
 
+def test_killed_in_the_first_rotation_of_what_was_made_by_hand(ring, keys, sanitizer):
+    """The names of files are all such a directory says; a half-made version is not among them."""
+    if shutil.which("strace") is None or sanitizer or ring.hallmark.wrapper:
+        pytest.skip("needs strace, and a program without a wrapper")
+    for at in range(1, 40):
+        shutil.rmtree(ring.path, ignore_errors=True)
+        by_hand(ring, keys, [1])
+        command = ring.hallmark.command("key", "rotate", "--no-passphrase", ring.path)
+        done = subprocess.run(["strace", "-f", "-o", "/dev/null", "-e", "trace=fsync", "-e",
+                               f"inject=fsync:signal=SIGKILL:when={at}", *command],
+                              env=ring.hallmark.environment(), capture_output=True,
+                              check=False)  # fmt: skip
+        if done.returncode == 0:
+            assert at > 4
+            break
+        versions = [k["version"] for k in ring.list()["keys"]]
+        assert versions == [1] or ring.names() == recorded_files(ring)
+    else:
+        pytest.fail("it never got to its end")
+
+
 # ---- the export ---------------------------------------------------------------------------------
 
 
