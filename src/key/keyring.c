@@ -242,32 +242,36 @@ static hm_status fail_without_public(const hm_keyring *ring, const key_name *nam
     return HM_UNDECIDED;
 }
 
-static hm_status add_by_hand(hm_keyring *ring, const key_name *name, hm_error **error) {
-    hm_keyring_entry entry = {.version = name->version,
+static hm_status add_key(hm_keyring *ring, uint64_t version, const hm_pubkey *key,
+                         hm_error **error) {
+    hm_keyring_entry entry = {.version = version,
                               .created = HM_TIME_ALWAYS,
                               .signs_from = HM_TIME_ALWAYS,
                               .not_after = HM_TIME_NEVER};
+    for (size_t i = 0; i < ring->count; i++) {
+        if (strcmp(ring->entries[i].fingerprint, key->fingerprint) == 0) {
+            return hm_fail(error, HM_UNDECIDED, HM_REASON_NONE,
+                           "versions %llu and %llu of the keyring %s are the same key",
+                           (unsigned long long)ring->entries[i].version,
+                           (unsigned long long)version, ring->path);
+        }
+    }
+    memcpy(entry.fingerprint, key->fingerprint, sizeof entry.fingerprint);
+    entry.algorithm = hm_strdup(key->algorithm);
+    hm_status status =
+        entry.algorithm != NULL ? hm_keyring_add(ring, &entry, error) : hm_fail_memory(error);
+    hm_auto_free_(&entry.algorithm);
+    return status;
+}
+
+static hm_status add_by_hand(hm_keyring *ring, const key_name *name, hm_error **error) {
     HM_CLEANUP(hm_pubkey_free) hm_pubkey *key = NULL;
     hm_auto_free char *path = hm_keyring_file(ring, name->version, "pub");
     if (path == NULL) {
         return hm_fail_memory(error);
     }
     hm_status status = load_public(path, &key, error);
-    if (status != HM_OK) {
-        return status;
-    }
-    for (size_t i = 0; i < ring->count; i++) {
-        if (strcmp(ring->entries[i].fingerprint, key->fingerprint) == 0) {
-            return hm_fail(error, HM_UNDECIDED, HM_REASON_NONE,
-                           "%s is the same key as version %llu", path,
-                           (unsigned long long)ring->entries[i].version);
-        }
-    }
-    memcpy(entry.fingerprint, key->fingerprint, sizeof entry.fingerprint);
-    entry.algorithm = hm_strdup(key->algorithm);
-    status = entry.algorithm != NULL ? hm_keyring_add(ring, &entry, error) : hm_fail_memory(error);
-    hm_auto_free_(&entry.algorithm);
-    return status;
+    return status == HM_OK && key != NULL ? add_key(ring, name->version, key, error) : status;
 }
 
 static bool has_public(const key_names *names, uint64_t version) {

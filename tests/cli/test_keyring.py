@@ -426,6 +426,12 @@ def test_two_keys_in_one_directory(ring, keys, hallmark):
     assert "one and two" in hallmark("key", "list", ring.path, expect=3).err
 
 
+def test_one_key_under_two_numbers(ring, keys, hallmark):
+    by_hand(ring, keys, [1, 2])
+    shutil.copy(ring.path / "signing_key_v1.pub", ring.path / "signing_key_v2.pub")
+    assert "versions 1 and 2" in hallmark("key", "list", ring.path, expect=3).err
+
+
 def test_a_private_key_without_its_public_half(ring, keys, hallmark, model_file):
     """It could be the newest; signing with an older one would go unnoticed."""
     by_hand(ring, keys, [1, 2])
