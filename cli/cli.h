@@ -57,6 +57,11 @@ typedef struct cli_command {
 } cli_command;
 
 extern const cli_command cli_key_generate;
+extern const cli_command cli_key_list;
+extern const cli_command cli_key_show;
+extern const cli_command cli_key_rotate;
+extern const cli_command cli_key_revoke;
+extern const cli_command cli_key_export;
 extern const cli_command cli_sign;
 extern const cli_command cli_verify;
 extern const cli_command cli_digest;

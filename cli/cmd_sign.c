@@ -30,8 +30,8 @@ typedef struct arguments {
 
 static const cli_option options[] = {
     CLI_OPTION(arguments, key, CLI_TEXT, "key", "KEY",
-               "The private key: a PEM file, or a key URI (pkcs11:, awskms:, azurekms:). "
-               "Required."),
+               "The private key: a PEM file, a keyring, whose current version signs, or a key URI "
+               "(pkcs11:, awskms:, azurekms:). Required."),
     CLI_OPTION(arguments, passphrase.file, CLI_TEXT, "passphrase-file", "FILE",
                "Take the key's passphrase, or the token's PIN, from the first line of FILE, "
                "instead of asking for it."),

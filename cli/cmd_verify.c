@@ -7,6 +7,10 @@ typedef struct arguments {
     const char *signature;
     cli_texts keys;
     cli_texts roots;
+    const char *keyring;
+    const char *keyring_key;
+    const char *keyring_signer;
+    cli_number keyring_min_version;
     cli_texts subjects;
     cli_texts names;
     cli_texts fingerprints;
@@ -34,6 +38,15 @@ static const cli_option options[] = {
                "will do."),
     CLI_OPTION(arguments, roots, CLI_TEXTS, "root", "CERT",
                "A root certificate to believe (PEM, or pkcs11:...). May be given again."),
+    CLI_OPTION(arguments, keyring, CLI_TEXT, "keyring", "FILE",
+               "Believe the keys of a keyring, as 'hallmark key export' wrote it. Needs "
+               "--keyring-key."),
+    CLI_OPTION(arguments, keyring_key, CLI_TEXT, "keyring-key", "PUB",
+               "The public key that the export must be signed by."),
+    CLI_OPTION(arguments, keyring_signer, CLI_TEXT, "keyring-signer", "NAME",
+               "Whose keyring it must be, when that key signs several."),
+    CLI_OPTION(arguments, keyring_min_version, CLI_NUMBER, "keyring-min-version", "N",
+               "Refuse exports before number N, also where nothing can be remembered."),
     CLI_OPTION(arguments, subjects, CLI_TEXTS, "identity-subject", "NAME",
                "Demand this subject of the signer's certificate, such as 'CN=ci,O=Acme'. May be "
                "given again: any of them will do."),
@@ -89,8 +102,15 @@ static int check(const cli_command *command, const arguments *given, const cli_t
     if (operands->count != 1) {
         return cli_usage(command, "name one model: a file or a directory");
     }
-    if (given->keys.count == 0 && given->roots.count == 0) {
+    if (given->keys.count == 0 && given->roots.count == 0 && given->keyring == NULL) {
         return cli_usage(command, "say whom to believe: --key PUB or --root CERT");
+    }
+    if ((given->keyring != NULL) != (given->keyring_key != NULL)) {
+        return cli_usage(command, "--keyring and --keyring-key go together");
+    }
+    if (given->keyring == NULL &&
+        (given->keyring_signer != NULL || given->keyring_min_version.given)) {
+        return cli_usage(command, "--keyring-signer and --keyring-min-version need --keyring");
     }
     return cli_check(command, NULL, &given->work);
 }
@@ -130,6 +150,15 @@ static hm_status demand_provenance(hm_policy *policy, const arguments *given, hm
     return status;
 }
 
+static hm_status add_keyring(const arguments *given, hm_policy *policy, hm_error **error) {
+    hm_keyring_options how = HM_KEYRING_OPTIONS_INIT;
+    how.signer = given->keyring_signer;
+    how.min_version = given->keyring_min_version.value;
+    return given->keyring != NULL
+               ? hm_policy_add_keyring(policy, given->keyring, given->keyring_key, &how, error)
+               : HM_OK;
+}
+
 static hm_status make_policy(const arguments *given, hm_policy **policy, hm_error **error) {
     hm_status status = hm_policy_new(policy, error);
     if (status == HM_OK) {
@@ -137,6 +166,9 @@ static hm_status make_policy(const arguments *given, hm_policy **policy, hm_erro
     }
     if (status == HM_OK) {
         status = add_all(*policy, &given->roots, hm_policy_add_root, error);
+    }
+    if (status == HM_OK) {
+        status = add_keyring(given, *policy, error);
     }
     if (status == HM_OK) {
         status = demand(*policy, HM_IDENTITY_SUBJECT, &given->subjects, error);

@@ -18,7 +18,8 @@
  * - A pointer returned by a getter lives until its object is changed or freed.
  * - Texts are UTF-8 except file names, which are the bytes the system uses.
  * - Threads: an object is used by one thread at a time; a policy that is no longer changed may be
- *   shared. The library keeps no state of its own between calls.
+ *   shared. The library keeps nothing in memory between calls, and nothing on disk but what
+ *   hm_policy_add_keyring() remembers.
  */
 #ifndef HALLMARK_H
 #define HALLMARK_H
@@ -65,6 +66,7 @@ typedef enum hm_reason {
     HM_REASON_UNSUPPORTED,            /**< `unsupported`: this method or thing is not handled. */
     HM_REASON_CHANGED_WHILE_READING, /**< `changed-while-reading`: a file moved under the reader. */
     HM_REASON_PROVENANCE, /**< `provenance`: it is missing, of another model, or not as demanded. */
+    HM_REASON_ROLLBACK,   /**< `rollback`: older than, or not, what was seen before. */
 } hm_reason;
 
 /** The unchanging word of a reason, such as "bad-signature"; "" for ::HM_REASON_NONE. */
@@ -92,6 +94,13 @@ HM_API HM_MUST_USE hm_status hm_build_info(char **text, hm_error **error);
 /** Frees a text that the library handed over. */
 HM_API void hm_text_free(char **text);
 
+/**
+ * Reads a time as a person writes it: "2026-01-05T20:31:07Z", "2026-01-05" (when that day begins),
+ * both in UTC, or "90d", so many days from now.
+ * @param time Seconds since 1970 UTC.
+ */
+HM_API HM_MUST_USE hm_status hm_time_from_text(const char *text, int64_t *time, hm_error **error);
+
 /* ------------------------------------------------------------------------------------ process */
 
 /**
@@ -104,7 +113,10 @@ HM_API void hm_process_harden(void);
 
 /* ------------------------------------------------------------------------------------- signer */
 
-/** Something that can sign: a private key in a PEM file, in a PKCS#11 token or in a key service. */
+/**
+ * Something that can sign: a private key in a PEM file, alone or in a keyring, in a PKCS#11 token or
+ * in a key service.
+ */
 typedef struct hm_signer hm_signer;
 
 /**
@@ -140,7 +152,10 @@ typedef struct hm_signer_options {
  * "azurekms://VAULT/KEY". The service is asked for the public key now, and for a signature by
  * hm_sign(); the environment says by which credentials. A service that is down or refuses:
  * ::HM_UNDECIDED.
- * @param key     Path of the file, or the URI.
+ *
+ * Of a keyring (hm_keyring_rotate()) it is the version that signs now. When that is revoked
+ * or past its end, ::HM_REFUSED: there is no falling back to an older one.
+ * @param key     Path of the file or of a keyring's directory, or the URI.
  * @param options May be NULL.
  */
 HM_API HM_MUST_USE hm_status hm_signer_open(const char *key, const hm_signer_options *options,
@@ -162,6 +177,8 @@ HM_API HM_MUST_USE hm_status hm_signer_set_certificates(hm_signer *signer, const
 HM_API const char *hm_signer_algorithm(const hm_signer *signer);
 /** Lower-case hex SHA-256 of the public key's DER SubjectPublicKeyInfo. */
 HM_API const char *hm_signer_fingerprint(const hm_signer *signer);
+/** The number of the key's version when it is of a keyring, else 0. */
+HM_API uint64_t hm_signer_key_version(const hm_signer *signer);
 /** Ends the signer, wipes the key and lets go of the token. */
 HM_API void hm_signer_close(hm_signer **signer);
 
@@ -191,6 +208,72 @@ typedef struct hm_keygen_options {
 HM_API HM_MUST_USE hm_status hm_key_generate(const char *private_path, const char *public_path,
                                              const hm_keygen_options *options, hm_error **error);
 
+/* ------------------------------------------------------------------------------------ keyring */
+
+typedef struct hm_rotate_options {
+    size_t size;
+    uint64_t flags;              /**< ::HM_ROTATE_PLAIN, ::HM_ROTATE_REMOVE_OLD_PRIVATE or 0. */
+    const char *type;            /**< As in ::hm_keygen_options. */
+    hm_passphrase_fn passphrase; /**< Required unless ::HM_ROTATE_PLAIN. */
+    void *passphrase_context;
+    const char *signer;    /**< Whose keys they are. NULL: as before, at first the
+                                      directory's name. Only the first rotation may set it. */
+    const char *base_name; /**< Of the files; NULL: as before, at first "signing_key". */
+    int64_t signs_from;    /**< When the new version begins to sign; 0: now. */
+    int64_t not_after;     /**< Until when its signatures are believed; 0: no end. */
+} hm_rotate_options;
+#define HM_ROTATE_OPTIONS_INIT                                                                     \
+    { .size = sizeof(hm_rotate_options) }
+#define HM_ROTATE_PLAIN (UINT64_C(1) << 1) /**< Store the private key unencrypted. */
+/** Overwrite and delete the private keys of all versions before the new one. */
+#define HM_ROTATE_REMOVE_OLD_PRIVATE (UINT64_C(1) << 2)
+
+/**
+ * Makes the next version of the key in a keyring, a directory: `signing_key_v2.pem`,
+ * `signing_key_v2.pub`, and the entry in `keyring.json` that makes them count. A missing or empty
+ * directory gets version 1. At whatever point it is interrupted, the keyring is the old or the new
+ * one. One at a time per keyring; a second caller waits some seconds, then ::HM_UNDECIDED.
+ * @param version The new version's number; may be NULL.
+ */
+HM_API HM_MUST_USE hm_status hm_keyring_rotate(const char *keyring,
+                                               const hm_rotate_options *options, uint64_t *version,
+                                               hm_error **error);
+
+/**
+ * Records that a version is not to be believed any more. It no longer signs, from now on; verifiers
+ * refuse it from `since` on, once they have a new export.
+ * @param since  Seconds since 1970 UTC; 0: now. A version that is revoked already can only be
+ *               revoked since an earlier time.
+ * @param reason For people: one line of UTF-8.
+ */
+HM_API HM_MUST_USE hm_status hm_keyring_revoke(const char *keyring, uint64_t version, int64_t since,
+                                               const char *reason, hm_error **error);
+
+/**
+ * Writes what verifiers need to know of a keyring (public keys, periods, revocations) as one file
+ * that `admin` signs. Each export has the next number; see hm_policy_add_keyring().
+ * @param admin   Not one of the keyring's own keys: whoever steals one of those must not be able to
+ *                vouch for others.
+ * @param path    A new file, or an older export, which is replaced.
+ * @param expires Until when it may be used: seconds since 1970 UTC, after now.
+ * @param number  The export's number; may be NULL.
+ */
+HM_API HM_MUST_USE hm_status hm_keyring_export(const char *keyring, hm_signer *admin,
+                                               const char *path, int64_t expires, uint64_t *number,
+                                               hm_error **error);
+
+#define HM_DESCRIBE_JSON (UINT64_C(1) << 1) /**< As JSON; the schema is docs/keyring.schema.json. */
+/** All versions of a keyring, for people or as JSON. Free with hm_text_free(). */
+HM_API HM_MUST_USE hm_status hm_keyring_describe(const char *keyring, uint64_t flags, char **text,
+                                                 hm_error **error);
+/**
+ * One key: algorithm, fingerprint, OMS hint and, of a keyring, what is recorded of it.
+ * @param key     A keyring, or a public key as hm_policy_add_key() takes it.
+ * @param version Of a keyring; 0: the one that signs now, or else the newest.
+ */
+HM_API HM_MUST_USE hm_status hm_key_describe(const char *key, uint64_t version, uint64_t flags,
+                                             char **text, hm_error **error);
+
 /* ------------------------------------------------------------------------------------- policy */
 
 /** Whom to believe, and on what conditions. A new policy believes nobody. */
@@ -206,6 +289,33 @@ HM_API HM_MUST_USE hm_status hm_policy_new(hm_policy **policy, hm_error **error)
  */
 HM_API HM_MUST_USE hm_status hm_policy_add_key(hm_policy *policy, const char *path,
                                                hm_error **error);
+
+typedef struct hm_keyring_options {
+    size_t size;
+    uint64_t flags;       /**< None yet: 0. */
+    const char *signer;   /**< Whose keyring it must be; NULL: anybody's whom the admin signs. */
+    uint64_t min_version; /**< Older exports are refused; 0: no such bound. */
+} hm_keyring_options;
+#define HM_KEYRING_OPTIONS_INIT                                                                    \
+    { .size = sizeof(hm_keyring_options) }
+
+/**
+ * Believes the keys of a keyring, and none that it revokes, as an export (hm_keyring_export()) says
+ * it. ::HM_REFUSED when the export is not signed by the admin key (bad-signature), malformed,
+ * expired at the policy's time, of another signer (untrusted-signer), or older than one that was
+ * seen before, or another one of the same number (rollback). Set the policy's time first.
+ *
+ * The newest number seen of each admin key and signer is kept in `$HALLMARK_STATE_DIR`, else
+ * /var/lib/hallmark for root, else `$XDG_STATE_HOME/hallmark` or ~/.local/state/hallmark. Where
+ * that cannot be written: ::HM_UNDECIDED, unless `min_version` is given; that, and
+ * `HALLMARK_STATE_DIR=none`, leaves a warning in reports.
+ * @param admin_key As in hm_policy_add_key().
+ * @param options   May be NULL.
+ */
+HM_API HM_MUST_USE hm_status hm_policy_add_keyring(hm_policy *policy, const char *file,
+                                                   const char *admin_key,
+                                                   const hm_keyring_options *options,
+                                                   hm_error **error);
 
 /**
  * Believes certificates that chain up to those in `path` (PEM, one or more; or the PKCS#11 URI of

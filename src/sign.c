@@ -95,6 +95,16 @@ static hm_status check_both(signing_job *job, hm_error **error) {
     return HM_OK;
 }
 
+static hm_status check_key_version(const signing_job *job, hm_error **error) {
+    uint64_t said = job->options->key_version, known = job->signer->key_version;
+    if (said == 0 || known == 0 || said == known) {
+        return HM_OK;
+    }
+    return hm_fail(error, HM_USAGE, HM_REASON_NONE,
+                   "the keyring signs with version %llu of the key, not with version %llu",
+                   (unsigned long long)known, (unsigned long long)said);
+}
+
 static hm_status check_models(const signing_job *job, hm_error **error) {
     if (job->count > 1 && !job->format->several) {
         hm_status status = hm_fail(error, HM_USAGE, HM_REASON_NONE,
@@ -148,6 +158,9 @@ static hm_status prepare(signing_job *job, hm_error **error) {
     }
     if (status == HM_OK) {
         status = check_both(job, error);
+    }
+    if (status == HM_OK) {
+        status = check_key_version(job, error);
     }
     if (status == HM_OK) {
         status = check_models(job, error);
@@ -229,6 +242,12 @@ static hm_status report_known(signing_job *job, hm_error **error) {
 
 /* ---- what is to be signed -------------------------------------------------------------------- */
 
+/* The caller's word, which formats without a place for it refuse, or else the keyring's. */
+static uint64_t key_version(const signing_job *job) {
+    uint64_t known = job->format->key_version ? job->signer->key_version : 0;
+    return job->options->key_version != 0 ? job->options->key_version : known;
+}
+
 static void describe(const signing_job *job, size_t index) {
     const hm_model *model = job->models[index];
     const hm_sign_options *options = job->options;
@@ -241,7 +260,7 @@ static void describe(const signing_job *job, size_t index) {
         .allow_symlinks = (options->flags & HM_SIGN_FOLLOW_SYMLINKS) != 0,
         .ignore = &job->collections[index].ignore,
         .signer_id = options->signer_id,
-        .key_version = options->key_version,
+        .key_version = key_version(job),
         .metadata = options->metadata != NULL ? options->metadata : (char *)job->metadata.data,
         .time = job->report->time,
     };
@@ -374,6 +393,7 @@ static hm_status fill_signer(signing_job *job, hm_error **error) {
     hm_signer_identity *who = &job->report->signer;
     const hm_pubkey *key = job->signer->public_key;
     who->algorithm = hm_strdup(key->algorithm);
+    who->key_version = job->signer->key_version;
     who->scheme_text = hm_scheme_text(key, job->format->scheme);
     memcpy(who->fingerprint, key->fingerprint, sizeof(who->fingerprint));
     job->report->has_signer = true;

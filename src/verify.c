@@ -427,7 +427,7 @@ static hm_status compare(verify_job *job, hm_error **error) {
 }
 
 static hm_status refuse_findings(const hm_report *report, hm_error **error) {
-    size_t counts[HM_REASON_CHANGED_WHILE_READING + 1] = {0};
+    size_t counts[HM_REASON_ROLLBACK + 1] = {0};
     for (size_t i = 0; i < report->finding_count; i++) {
         counts[report->findings[i].reason]++;
     }

@@ -28,6 +28,8 @@ hm_status hm_fail_crypto(hm_error **error, hm_status status, hm_reason reason, c
 hm_status hm_fail_memory(hm_error **error);
 /* Adds what to do about it, unless something is said already. */
 void hm_error_add_hint(hm_error **error, const char *format, ...) HM_PRINTF(2, 3);
+/* Whether it says that memory ran out, which decides nothing, whatever was being looked at. */
+bool hm_error_is_memory(const hm_error *error);
 /* Moves `from` to `*error` (or frees it) and returns its status. `*from` becomes NULL. */
 hm_status hm_error_move(hm_error **error, hm_error **from);
 
@@ -48,6 +50,8 @@ char *hm_strndup(const char *text, size_t length);
 char *hm_textf(const char *format, ...) HM_PRINTF(1, 2);
 
 void hm_auto_free_(void *pointer_pointer);
+/* Frees a list of texts and its elements. */
+void hm_texts_free(char ***list, size_t count);
 #define hm_auto_free HM_CLEANUP(hm_auto_free_)
 
 static inline bool hm_add_u64(uint64_t a, uint64_t b, uint64_t *sum) {
@@ -121,6 +125,8 @@ bool hm_utf8_valid(hm_bytes text);
  * invalid UTF-8 and the backslash are written as escapes.
  */
 void hm_buf_add_printable(hm_buf *buf, hm_bytes text);
+/* Whether that leaves the text as it is. */
+bool hm_printable(hm_bytes text);
 
 /* ---- time --------------------------------------------------------------------------------- */
 
@@ -132,6 +138,11 @@ int64_t hm_time_now(void);
 bool hm_time_is_set(void);
 /* RFC 3339 in UTC, "2026-01-05T20:31:07Z". */
 void hm_buf_add_time(hm_buf *buf, int64_t time);
+/* Reads exactly what hm_buf_add_time() writes, of the years 1970 to 9999. */
+bool hm_time_parse(hm_bytes text, int64_t *time);
+/* A moment that lies before, and one that lies after, every other. */
+#define HM_TIME_ALWAYS INT64_MIN
+#define HM_TIME_NEVER INT64_MAX
 
 /* ---- files -------------------------------------------------------------------------------- */
 
@@ -180,6 +191,25 @@ void hm_write_file_recover(const char *path);
 
 /* Whether two paths name one place in one directory, which exists; what is there does not count. */
 bool hm_same_place(const char *a, const char *b);
+
+/*
+ * Takes the lock that the file `path` stands for, making it if need be, and waits some seconds for
+ * whoever has it; then ::HM_UNDECIDED, naming that process. It is let go when `*fd` is closed, and
+ * by the kernel when its holder dies.
+ */
+HM_MUST_USE hm_status hm_lock_file(const char *path, int *fd, hm_error **error);
+
+/*
+ * Opens and reads a file that only its owner may change, and that belongs to the caller or root:
+ * what it says is the caller's own word. A missing one: ::HM_UNDECIDED.
+ */
+HM_MUST_USE hm_status hm_read_own_file(const char *path, size_t limit, hm_buf *buf,
+                                       hm_error **error);
+/*
+ * Whether nobody else can put files in the place of those in a directory: it belongs to the caller
+ * or root, and others may not write to it, or not replace what is not theirs (the sticky bit).
+ */
+HM_MUST_USE hm_status hm_check_own_directory(const char *path, hm_error **error);
 
 /* The last component of a path, without trailing slashes: "" for "/" and "". Newly allocated. */
 char *hm_path_base(const char *path);

@@ -52,6 +52,14 @@ char *hm_textf(const char *format, ...) {
     return length < 0 ? NULL : text;
 }
 
+void hm_texts_free(char ***list, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        free((*list)[i]);
+    }
+    free(*list);
+    *list = NULL;
+}
+
 void hm_auto_free_(void *pointer_pointer) {
     void *pointer;
     memcpy(&pointer, pointer_pointer, sizeof(pointer));

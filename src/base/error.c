@@ -37,6 +37,7 @@ const char *hm_reason_word(hm_reason reason) {
     case HM_REASON_UNSUPPORTED: return "unsupported";
     case HM_REASON_CHANGED_WHILE_READING: return "changed-while-reading";
     case HM_REASON_PROVENANCE: return "provenance";
+    case HM_REASON_ROLLBACK: return "rollback";
     }
     return "";
 }
@@ -155,6 +156,10 @@ void hm_error_add_hint(hm_error **error, const char *format, ...) {
     hm_auto_free char *text = format_list(format, args);
     va_end(args);
     (*error)->hint = text != NULL ? printable(text) : NULL;
+}
+
+bool hm_error_is_memory(const hm_error *error) {
+    return error == &out_of_memory;
 }
 
 hm_status hm_error_move(hm_error **error, hm_error **from) {

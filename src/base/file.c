@@ -149,6 +149,92 @@ hm_status hm_read_file(const char *path, size_t limit, hm_buf *buf, hm_error **e
     return hm_read_fd(fd, path, limit, buf, error);
 }
 
+static bool owned(const struct stat *st) {
+    return st->st_uid == geteuid() || st->st_uid == 0;
+}
+
+hm_status hm_read_own_file(const char *path, size_t limit, hm_buf *buf, hm_error **error) {
+    hm_auto_fd fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) != 0) {
+        return hm_fail_errno(error, errno, "cannot open %s", path);
+    }
+    if (!S_ISREG(st.st_mode)) {
+        return hm_fail(error, HM_UNDECIDED, HM_REASON_NONE, "%s is not a regular file", path);
+    }
+    if (!owned(&st) || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+        (void)hm_fail(error, HM_UNDECIDED, HM_REASON_NONE,
+                      "%s can be changed by other users, and is not believed", path);
+        hm_error_add_hint(error, "look at what it says; then `chown` it to yourself and `chmod "
+                                 "go-w` it");
+        return HM_UNDECIDED;
+    }
+    return hm_read_fd(fd, path, limit, buf, error);
+}
+
+hm_status hm_check_own_directory(const char *path, hm_error **error) {
+    struct stat st;
+    if (stat(path, &st) != 0) {
+        return hm_fail_errno(error, errno, "cannot open the directory %s", path);
+    }
+    if (!S_ISDIR(st.st_mode)) {
+        return hm_fail(error, HM_UNDECIDED, HM_REASON_NONE, "%s is not a directory", path);
+    }
+    bool open_to_others = (st.st_mode & (S_IWGRP | S_IWOTH)) != 0 && (st.st_mode & S_ISVTX) == 0;
+    if (!owned(&st) || open_to_others) {
+        (void)hm_fail(error, HM_UNDECIDED, HM_REASON_NONE,
+                      "the directory %s can be changed by other users", path);
+        hm_error_add_hint(error, "look at what is in it; then `chown` it to yourself and `chmod "
+                                 "700` it");
+        return HM_UNDECIDED;
+    }
+    return HM_OK;
+}
+
+/* ---- locks ---------------------------------------------------------------------------------- */
+
+/* What its holder wrote into the lock's file. Only a word to help a person. */
+static hm_status fail_locked(int fd, const char *path, hm_error **error) {
+    char holder[21] = "";
+    ssize_t got = pread(fd, holder, sizeof holder - 1, 0);
+    holder[got > 0 ? got : 0] = '\0';
+    holder[strspn(holder, "0123456789")] = '\0';
+    (void)hm_fail(error, HM_UNDECIDED, HM_REASON_NONE, "the lock %s is held by %s%s", path,
+                  holder[0] != '\0' ? "process " : "another process", holder);
+    hm_error_add_hint(error, "wait until that is done, and try again");
+    return HM_UNDECIDED;
+}
+
+static void sign_lock(int fd) {
+    char text[24];
+    int length = snprintf(text, sizeof text, "%ld\n", (long)getpid());
+    if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)length, 0) != length) {
+        return; /* the lock holds without */
+    }
+}
+
+hm_status hm_lock_file(const char *path, int *fd, hm_error **error) {
+    enum { ATTEMPTS = 500 };
+    const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
+    hm_auto_fd lock = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+    if (lock < 0) {
+        return hm_fail_errno(error, errno, "cannot open the lock %s", path);
+    }
+    for (int i = 0; flock(lock, LOCK_EX | LOCK_NB) != 0; i++) {
+        if (errno != EWOULDBLOCK && errno != EINTR) {
+            return hm_fail_errno(error, errno, "cannot take the lock %s", path);
+        }
+        if (i == ATTEMPTS) {
+            return fail_locked(lock, path, error);
+        }
+        (void)nanosleep(&pause, NULL);
+    }
+    sign_lock(lock);
+    *fd = lock;
+    lock = -1;
+    return HM_OK;
+}
+
 /* ---- writing -------------------------------------------------------------------------------- */
 
 /* A file on its way to its name. */

@@ -633,6 +633,35 @@ bool hm_json_integer(const hm_json *value, uint64_t *number) {
     return true;
 }
 
+hm_status hm_json_take_integer(hm_json *object, const char *what, const char *name, uint64_t least,
+                               uint64_t *number, hm_error **error) {
+    hm_json *member = NULL;
+    hm_status status = hm_json_take(object, what, name, HM_JSON_NUMBER, &member, error);
+    if (status == HM_OK && (!hm_json_integer(member, number) || *number < least)) {
+        status = hm_fail(error, HM_REFUSED, HM_REASON_MALFORMED,
+                         "%s: \"%s\" must be an integer from %llu to 2^53", what, name,
+                         (unsigned long long)least);
+    }
+    return status;
+}
+
+hm_status hm_json_take_time(hm_json *object, const char *what, const char *name, int64_t none,
+                            int64_t *time, hm_error **error) {
+    hm_bytes text;
+    const hm_json *member = hm_json_get(object, name);
+    if (member != NULL && member->type == HM_JSON_NULL) {
+        (void)hm_json_take_any(object, name);
+        *time = none;
+        return HM_OK;
+    }
+    hm_status status = hm_json_take_text(object, what, name, &text, error);
+    if (status == HM_OK && !hm_time_parse(text, time)) {
+        status = hm_fail(error, HM_REFUSED, HM_REASON_MALFORMED,
+                         "%s: \"%s\" must be a time such as 2026-01-05T20:31:07Z", what, name);
+    }
+    return status;
+}
+
 /* ---- writing -------------------------------------------------------------------------------- */
 
 static void quote_unit(hm_buf *out, uint32_t unit) {
@@ -830,4 +859,16 @@ void hm_json_member_hex(hm_json_writer *w, const char *name, const uint8_t *data
     hm_buf_add_hex(w->out, data, length);
     hm_buf_add_byte(w->out, '"');
     w->after_value = true;
+}
+
+void hm_json_member_time(hm_json_writer *w, const char *name, int64_t time) {
+    hm_auto_buf text = {0};
+    hm_json_name(w, name);
+    if (time == HM_TIME_ALWAYS || time == HM_TIME_NEVER) {
+        hm_json_null(w);
+        return;
+    }
+    hm_buf_add_time(&text, time);
+    w->out->failed |= text.failed;
+    hm_json_string(w, hm_buf_view(&text));
 }

@@ -66,6 +66,12 @@ HM_MUST_USE hm_status hm_json_take(hm_json *object, const char *what, const char
                                    hm_json_type type, hm_json **member, hm_error **error);
 HM_MUST_USE hm_status hm_json_take_text(hm_json *object, const char *what, const char *name,
                                         hm_bytes *text, hm_error **error);
+/* An integer from `least` to 2^53. */
+HM_MUST_USE hm_status hm_json_take_integer(hm_json *object, const char *what, const char *name,
+                                           uint64_t least, uint64_t *number, hm_error **error);
+/* A time as hm_buf_add_time() writes it, or null, which stands for `none`. */
+HM_MUST_USE hm_status hm_json_take_time(hm_json *object, const char *what, const char *name,
+                                        int64_t none, int64_t *time, hm_error **error);
 /* Marks a member as used if it is there, of whatever type; NULL when it is not. */
 hm_json *hm_json_take_any(hm_json *object, const char *name);
 /* Refuses members that nobody took. */
@@ -110,6 +116,8 @@ void hm_json_copy_member(hm_json_writer *w, const hm_json *member);
 void hm_json_member(hm_json_writer *w, const char *name, const char *text);
 void hm_json_member_number(hm_json_writer *w, const char *name, uint64_t number);
 void hm_json_member_bool(hm_json_writer *w, const char *name, bool truth);
+/* null for HM_TIME_ALWAYS and HM_TIME_NEVER. */
+void hm_json_member_time(hm_json_writer *w, const char *name, int64_t time);
 void hm_json_member_hex(hm_json_writer *w, const char *name, const uint8_t *data, size_t length);
 
 #endif

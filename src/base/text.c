@@ -82,6 +82,18 @@ void hm_buf_add_printable(hm_buf *buf, hm_bytes text) {
     }
 }
 
+bool hm_printable(hm_bytes text) {
+    for (size_t i = 0; i < text.length;) {
+        uint32_t code;
+        size_t length = hm_utf8_sequence(text.data + i, text.length - i, &code);
+        if (length == 0 || code == '\\' || steers_terminal(code)) {
+            return false;
+        }
+        i += length;
+    }
+    return true;
+}
+
 bool hm_time_is_set(void) {
     return secure_getenv("HALLMARK_TIME") != NULL;
 }
@@ -109,6 +121,76 @@ void hm_buf_add_time(hm_buf *buf, int64_t time) {
     }
     hm_buf_add_format(buf, "%04d-%02d-%02dT%02d:%02d:%02dZ", parts.tm_year + 1900, parts.tm_mon + 1,
                       parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec);
+}
+
+bool hm_time_parse(hm_bytes text, int64_t *time) {
+    static const char form[] = "dddd-dd-ddTdd:dd:ddZ";
+    int parts[6] = {0};
+    size_t part = 0;
+    if (text.length != sizeof form - 1) {
+        return false;
+    }
+    for (size_t i = 0; i < text.length; i++) {
+        bool digit = text.data[i] >= '0' && text.data[i] <= '9';
+        if (form[i] == 'd' ? !digit : text.data[i] != (uint8_t)form[i]) {
+            return false;
+        }
+        if (digit) {
+            parts[part] = parts[part] * 10 + (text.data[i] - '0');
+        } else {
+            part++;
+        }
+    }
+    struct tm read = {.tm_year = parts[0] - 1900,
+                      .tm_mon = parts[1] - 1,
+                      .tm_mday = parts[2],
+                      .tm_hour = parts[3],
+                      .tm_min = parts[4],
+                      .tm_sec = parts[5]};
+    struct tm asked = read;
+    time_t value = timegm(&read); /* which makes March 2nd of February 30th */
+    if (value < 0 || read.tm_year != asked.tm_year || read.tm_mon != asked.tm_mon ||
+        read.tm_mday != asked.tm_mday || read.tm_hour != asked.tm_hour ||
+        read.tm_min != asked.tm_min || read.tm_sec != asked.tm_sec) {
+        return false;
+    }
+    *time = (int64_t)value;
+    return true;
+}
+
+/* "90d": so many days from now. */
+static bool days_from_now(const char *text, int64_t *time) {
+    enum { MOST_DAYS = 36500, DAY = 24 * 60 * 60 };
+    size_t digits = strspn(text, "0123456789");
+    int64_t now = hm_time_now();
+    if (digits == 0 || digits > 5 || strcmp(text + digits, "d") != 0 || now < 0) {
+        return false;
+    }
+    long days = strtol(text, NULL, 10);
+    *time = now + days * (int64_t)DAY;
+    return days <= MOST_DAYS;
+}
+
+hm_status hm_time_from_text(const char *text, int64_t *time, hm_error **error) {
+    hm_auto_buf whole = {0};
+    if (text == NULL || time == NULL) {
+        return hm_fail(error, HM_USAGE, HM_REASON_NONE,
+                       "hm_time_from_text: an argument is missing");
+    }
+    hm_buf_add_format(&whole, "%sT00:00:00Z", text);
+    hm_status status = hm_buf_check(&whole, error);
+    if (status != HM_OK) {
+        return status;
+    }
+    if (hm_time_parse(hm_bytes_text(text), time) || hm_time_parse(hm_buf_view(&whole), time) ||
+        days_from_now(text, time)) {
+        return HM_OK;
+    }
+    status = hm_fail(error, HM_USAGE, HM_REASON_NONE, "\"%s\" is not a time", text);
+    hm_error_add_hint(error,
+                      "times are 2026-01-05T20:31:07Z or 2026-01-05, both in UTC, or a number "
+                      "of days from now such as 90d");
+    return status;
 }
 
 char *hm_path_base(const char *path) {

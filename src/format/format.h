@@ -107,6 +107,7 @@ struct hm_format {
     bool several;       /* signs several models into one file */
     bool provenance;    /* training metadata goes into a provenance statement beside it */
     bool ec_only;       /* its specification knows EC keys only */
+    bool key_version;   /* records the version of the key */
     const char *suffix; /* NULL: `.sig` rule, see hm_format_default_path() */
     hm_scheme scheme;
     bool (*recognise)(const hm_json *root);

@@ -351,6 +351,7 @@ const hm_format hm_format_manifest_json = {
     .directories = false,
     .hashes = false,
     .several = true,
+    .key_version = true,
     .suffix = ".manifest.json",
     .scheme = HM_SCHEME_RSA_PSS_SHA256_MAX,
     .recognise = recognise,

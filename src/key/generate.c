@@ -86,7 +86,7 @@ hm_status hm_keygen_check(const hm_keygen_options *options, hm_error **error) {
     return HM_OK;
 }
 
-static hm_status check_passphrase(const hm_keygen_options *options, hm_error **error) {
+hm_status hm_keygen_check_passphrase(const hm_keygen_options *options, hm_error **error) {
     if ((options->flags & HM_KEYGEN_PLAIN) == 0 && options->passphrase == NULL) {
         (void)hm_fail(error, HM_USAGE, HM_REASON_NONE, "a private key needs a passphrase");
         hm_error_add_hint(error, "give one with --passphrase-file, or store the key unencrypted "
@@ -182,7 +182,7 @@ hm_status hm_pem_generate(const char *private_path, const char *public_path,
                           const hm_keygen_options *options, hm_error **error) {
     hm_auto_free char *default_path = NULL;
     hm_auto_secret passphrase = {.data = NULL};
-    hm_status status = check_passphrase(options, error);
+    hm_status status = hm_keygen_check_passphrase(options, error);
     if (status != HM_OK) {
         return status;
     }

@@ -59,6 +59,9 @@ HM_MUST_USE hm_status hm_secret_ask(hm_passphrase_fn ask, void *context, const c
 
 /* The options of hm_key_generate() as far as they are the same for every backend. */
 HM_MUST_USE hm_status hm_keygen_check(const hm_keygen_options *options, hm_error **error);
+/* Of keys in files: whether there is a way to have a passphrase, if one is needed. */
+HM_MUST_USE hm_status hm_keygen_check_passphrase(const hm_keygen_options *options,
+                                                 hm_error **error);
 /* ::HM_USAGE when there is something at `path`. */
 HM_MUST_USE hm_status hm_key_check_free(const char *path, hm_error **error);
 /* The backend for files: two of them, or neither. */

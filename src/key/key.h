@@ -53,6 +53,8 @@ typedef struct hm_pubkey {
  */
 HM_MUST_USE hm_status hm_pubkey_from_evp(EVP_PKEY *pkey, const char *what, hm_pubkey **key,
                                          hm_error **error);
+/* PEM SubjectPublicKeyInfo, in the one spelling that the hint is made from. */
+HM_MUST_USE hm_status hm_pubkey_pem(const hm_pubkey *key, hm_buf *pem, hm_error **error);
 /* Reads PEM bytes; see hm_policy_add_key(). Unreadable: ::HM_UNDECIDED. */
 HM_MUST_USE hm_status hm_pubkey_parse(hm_bytes pem, const char *what, hm_pubkey **key,
                                       hm_error **error);
@@ -128,6 +130,7 @@ struct hm_signer {
     void *state;
     hm_pubkey *public_key;
     STACK_OF(X509) *certificates; /* leaf first, no root; NULL: a bare key */
+    uint64_t key_version;         /* of a keyring; 0: none */
 };
 
 /*

@@ -195,10 +195,12 @@ hm_status hm_pubkey_from_evp(EVP_PKEY *pkey, const char *what, hm_pubkey **key, 
     made->bits = (unsigned)EVP_PKEY_get_bits(pkey);
     made->algorithm = algorithm_name(type, made->bits);
     made->pkey = copy_public(pkey, type);
-    if (made->algorithm == NULL || made->pkey == NULL || !set_fingerprint(made) ||
-        !set_hint(made)) {
-        return hm_fail_crypto(error, HM_UNDECIDED, HM_REASON_NONE, "%s: cannot take up the key",
-                              what);
+    if (made->algorithm == NULL) {
+        return hm_fail_memory(error);
+    }
+    if (made->pkey == NULL || !set_fingerprint(made) || !set_hint(made)) {
+        return hm_fail_unless_memory(error, HM_UNDECIDED, HM_REASON_NONE,
+                                     "%s: cannot take up the key", what);
     }
     if (is_ec(type) && !point_good(made)) {
         return hm_fail_unless_memory(error, HM_REFUSED, HM_REASON_UNSUPPORTED,
@@ -216,6 +218,17 @@ void hm_pubkey_free(hm_pubkey **key) {
         hm_auto_free_(key);
         *key = NULL;
     }
+}
+
+hm_status hm_pubkey_pem(const hm_pubkey *key, hm_buf *pem, hm_error **error) {
+    hm_auto_bio bio = BIO_new(BIO_s_mem());
+    char *text = NULL;
+    if (bio == NULL || PEM_write_bio_PUBKEY(bio, key->pkey) != 1) {
+        return hm_fail_crypto(error, HM_UNDECIDED, HM_REASON_NONE, "cannot write a public key");
+    }
+    long length = BIO_get_mem_data(bio, &text);
+    hm_buf_add(pem, text, length > 0 ? (size_t)length : 0);
+    return hm_buf_check(pem, error);
 }
 
 /* ---- reading -------------------------------------------------------------------------------- */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Signers: which backend holds the key, the certificates that go with it, signing. */
 #include "key/internal.h"
+#include "key/keyring.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -130,7 +131,9 @@ hm_status hm_signer_open(const char *key, const hm_signer_options *options, hm_s
     }
     status = find_backend(key, &made->backend, error);
     if (status == HM_OK) {
-        status = made->backend->open(made, key, options, error);
+        bool ring = made->backend == &hm_key_backend_pem && hm_is_keyring(key);
+        status = ring ? hm_keyring_open_signer(made, key, options, error)
+                      : made->backend->open(made, key, options, error);
     }
     if (status == HM_OK) {
         *signer = made;
@@ -158,6 +161,10 @@ const char *hm_signer_algorithm(const hm_signer *signer) {
 
 const char *hm_signer_fingerprint(const hm_signer *signer) {
     return signer->public_key->fingerprint;
+}
+
+uint64_t hm_signer_key_version(const hm_signer *signer) {
+    return signer->key_version;
 }
 
 /* ---- certificates --------------------------------------------------------------------------- */

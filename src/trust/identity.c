@@ -261,19 +261,12 @@ hm_status hm_identity_warn(hm_signer_identity *who, hm_error **error, const char
     return HM_OK;
 }
 
-static void free_texts(char ***texts, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        hm_auto_free_(&(*texts)[i]);
-    }
-    hm_auto_free_(texts);
-}
-
 void hm_signer_identity_free(hm_signer_identity *who) {
     hm_auto_free_(&who->name);
     hm_auto_free_(&who->algorithm);
     hm_auto_free_(&who->subject);
     hm_auto_free_(&who->issuer);
-    free_texts(&who->alternative_names, who->alternative_name_count);
-    free_texts(&who->warnings, who->warning_count);
+    hm_texts_free(&who->alternative_names, who->alternative_name_count);
+    hm_texts_free(&who->warnings, who->warning_count);
     *who = (hm_signer_identity){.by_certificate = false};
 }

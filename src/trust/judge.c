@@ -330,6 +330,15 @@ static hm_status judge_material(const hm_policy *policy, const bool *allowed,
     return HM_REFUSED;
 }
 
+static hm_status warn_of_policy(const hm_policy *policy, hm_signer_identity *who,
+                                hm_error **error) {
+    hm_status status = HM_OK;
+    for (size_t i = 0; i < policy->warning_count && status == HM_OK; i++) {
+        status = hm_identity_warn(who, error, "%s", policy->warnings[i]);
+    }
+    return status;
+}
+
 static bool believes_somebody(const hm_policy *policy) {
     for (size_t i = 0; policy != NULL && i < policy->signer_count; i++) {
         if (policy->signers[i].key_count > 0 || has_roots(&policy->signers[i])) {
@@ -359,6 +368,9 @@ hm_status hm_trust_judge_among(const hm_policy *policy, const bool *allowed,
     }
     if (verdict == HM_OK) {
         verdict = warn_of_encoding(envelope, &found, error);
+    }
+    if (verdict == HM_OK) {
+        verdict = warn_of_policy(policy, &found, error);
     }
     if (verdict != HM_OK) {
         hm_signer_identity_free(&found);

@@ -134,6 +134,7 @@ void hm_policy_free(hm_policy **policy) {
     hm_provenance_demand_free(&ended->provenance);
     hm_auto_free_(&ended->signers);
     hm_auto_free_(&ended->revocations);
+    hm_texts_free(&ended->warnings, ended->warning_count);
     hm_auto_free_(policy);
     *policy = NULL;
 }

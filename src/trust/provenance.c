@@ -6,16 +6,9 @@
 
 /* ---- demands -------------------------------------------------------------------------------- */
 
-static void free_texts(char ***list, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        hm_auto_free_(&(*list)[i]);
-    }
-    hm_auto_free_(list);
-}
-
 void hm_provenance_demand_free(hm_provenance_demand *demand) {
-    free_texts(&demand->datasets, demand->dataset_count);
-    free_texts(&demand->builders, demand->builder_count);
+    hm_texts_free(&demand->datasets, demand->dataset_count);
+    hm_texts_free(&demand->builders, demand->builder_count);
     *demand = (hm_provenance_demand){.required = false};
 }
 

@@ -14,10 +14,6 @@
 #define HM_ALLOW_ALL_FLAGS                                                                         \
     (HM_ALLOW_EXPIRED_CERTIFICATES | HM_ALLOW_MISSING_EKU | HM_ALLOW_OMS_V0_2_0 | HM_ALLOW_SYMLINKS)
 
-/* A moment that lies before, and one that lies after, every other. */
-#define HM_TIME_ALWAYS INT64_MIN
-#define HM_TIME_NEVER INT64_MAX
-
 /*
  * A key that is believed, and when. A bare signature carries no time that could be trusted, so the
  * period is that in which the key's signatures are accepted, whenever they were made.
@@ -78,6 +74,8 @@ struct hm_policy {
     uint64_t allow;
     int64_t time;
     bool time_set;
+    char **warnings; /* of how it was made: what every report that rests on it has to say */
+    size_t warning_count, warning_capacity;
 };
 
 /* Adds a signer without keys; `*signer` stays good until the next one is added. */
@@ -91,6 +89,14 @@ HM_MUST_USE hm_status hm_trusted_signer_add_root(hm_trusted_signer *signer, cons
 HM_MUST_USE hm_status hm_trusted_signer_require_identity(hm_trusted_signer *signer,
                                                          hm_identity_kind kind, const char *value,
                                                          hm_error **error);
+/*
+ * Adds what an export of a keyring says, for this signer, whose name it must bear if he has one;
+ * see hm_policy_add_keyring().
+ */
+HM_MUST_USE hm_status hm_trusted_signer_add_keyring(hm_policy *policy, hm_trusted_signer *signer,
+                                                    const char *file, const char *admin_key,
+                                                    const hm_keyring_options *options,
+                                                    hm_error **error);
 /* `fingerprint` in lower-case hex. */
 HM_MUST_USE hm_status hm_policy_revoke(hm_policy *policy, const char *fingerprint, int64_t since,
                                        const char *reason, hm_error **error);

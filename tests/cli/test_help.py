@@ -8,16 +8,24 @@ import pytest
 
 import support
 
-COMMANDS = [["key", "generate"], ["sign"], ["verify"], ["digest"], ["inspect"]]
+COMMANDS = [["key", "generate"], ["key", "list"], ["key", "show"], ["key", "rotate"],
+            ["key", "revoke"], ["key", "export"], ["sign"], ["verify"], ["digest"], ["inspect"]]  # fmt: skip
 MAN = support.ROOT / "docs" / "man"
 
 # Every option there is, so that none comes or goes unseen.
 OPTIONS = {
     "key generate": "type public passphrase-file passphrase-fd no-passphrase help",
+    "key list": "json help",
+    "key show": "version json help",
+    "key rotate": "type passphrase-file passphrase-fd no-passphrase signs-from not-after signer "
+                  "base-name remove-old-private help",
+    "key revoke": "version reason since help",
+    "key export": "key passphrase-file passphrase-fd out expires help",
     "sign": "key passphrase-file passphrase-fd cert chain format signature hash files shards "
             "shard-size shards-signature ignore include-git follow-symlinks name-dot signer-id "
             "key-version metadata provenance parts reuse jobs list json no-progress help",
-    "verify": "key root identity-subject identity-san identity-fingerprint signature format name "
+    "verify": "key root keyring keyring-key keyring-signer keyring-min-version identity-subject "
+              "identity-san identity-fingerprint signature format name "
               "provenance require-provenance provenance-dataset provenance-builder "
               "ignore include-git ignore-unsigned strict-paths fail-fast allow-symlinks "
               "allow-v0.2.0 allow-expired-certificates allow-missing-eku jobs list json "
@@ -145,10 +153,17 @@ def page(command):
     return MAN / f"hallmark-{command[0]}.1.scd"
 
 
-def in_manual(path):
+def section(command):
+    """The part of its page that is about a command: all of it, or what stands under its name."""
+    text = page(command).read_text()
+    under = re.search(rf"^## hallmark {ids(command)}\n(.*?)(?=^##? )", text, re.DOTALL | re.MULTILINE)
+    return under.group(1) if under else text
+
+
+def in_manual(text):
     """The options that have an entry: a line of their own, in bold."""
     found = {}
-    for line in path.read_text().splitlines():
+    for line in text.splitlines():
         if re.match(r"\*\\?-\\?-", line):
             plain = re.sub(r"[\\*_]", "", line)
             for option in re.findall(r"--([a-z0-9.-]+)(?:[ =]([A-Z][A-Za-z.]*))?", plain):
@@ -159,7 +174,7 @@ def in_manual(path):
 @pytest.mark.parametrize("command", COMMANDS, ids=ids)
 def test_the_manual_has_the_options_of_help(hallmark, command):
     options = listed(hallmark(*command, "--help", expect=0).out)
-    manual = in_manual(page(command))
+    manual = in_manual(section(command))
     options.pop("help")
     manual.pop("help", None)
     assert manual == options

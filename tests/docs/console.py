@@ -117,6 +117,7 @@ def prepare(folder, binary):
         "PATH": f"{tools}:{os.environ['PATH']}",
         "LC_ALL": "C.UTF-8",
         "HOME": str(folder),
+        "HALLMARK_STATE_DIR": str(folder / ".state"),
     }
 
 

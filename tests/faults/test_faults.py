@@ -9,6 +9,7 @@ import dataclasses
 import errno
 import json
 import os
+import shutil
 import signal
 import stat
 import struct
@@ -41,15 +42,17 @@ class Report:
 class Shim:
     """Runs the program with calls that fail; see shim.c for the settings."""
 
-    def __init__(self, program, library, folder):
+    def __init__(self, program, library, folder, state):
         self.program = program
         self.library = library
         self.report = folder / "report"
+        self.state = state
 
     def __call__(self, arguments, fault_class=None, at=0, mode="fail", number=None, signals=(),
                  **settings):  # fmt: skip
         self.report.unlink(missing_ok=True)
         env = {
+            "HALLMARK_STATE_DIR": self.state,
             "LD_PRELOAD": self.library,
             "HM_FAULT_CLASS": fault_class,
             "HM_FAULT_AT": at,
@@ -80,8 +83,8 @@ def shim_library(hallmark, sanitizer):
 
 
 @pytest.fixture
-def shim(hallmark, shim_library, tmp_path_factory):
-    return Shim(hallmark, shim_library, tmp_path_factory.mktemp("shim"))
+def shim(hallmark, shim_library, tmp_path, tmp_path_factory):
+    return Shim(hallmark, shim_library, tmp_path_factory.mktemp("shim"), tmp_path / "state")
 
 
 # ---- what is run --------------------------------------------------------------------------------
@@ -406,6 +409,108 @@ class Generate:
             support.openssl("pkey", "-pubin", "-in", self.public, "-noout")
 
 
+class Keyring:
+    """A keyring with one version, and an export of it."""
+
+    statuses = (support.OK, support.UNDECIDED)
+
+    def __init__(self, hallmark, keys, folder):
+        self.hallmark = hallmark
+        self.folder = folder
+        self.admin = keys["openssl", "ec-p384"]
+        self.ring = folder / "ring"
+        self.export = folder / "export"
+        self.saved = folder / "saved"
+        hallmark("key", "rotate", "--no-passphrase", self.ring, expect=support.OK)
+        hallmark("key", "export", self.ring, *self.to_export(), expect=support.OK)
+        shutil.copytree(self.ring, self.saved)
+        self.exported = self.export.read_bytes()
+
+    def to_export(self):
+        return ["--key", self.admin.private, "--out", self.export]
+
+    def reset(self):
+        shutil.rmtree(self.ring)
+        shutil.copytree(self.saved, self.ring)
+        self.export.write_bytes(self.exported)
+
+    def list(self):
+        return self.hallmark("key", "list", self.ring, "--json", expect=support.OK).json()
+
+
+class Rotate(Keyring):
+    """The keyring is the old one or the new one, and the next rotation goes on from there."""
+
+    def arguments(self):
+        return ["key", "rotate", "--no-passphrase", self.ring]
+
+    def check(self, result, _report):
+        versions = [key["version"] for key in self.list()["keys"]]
+        assert versions == [1, 2] if result.rc == support.OK else versions in ([1], [1, 2])
+        for path in self.ring.iterdir():
+            if path.suffix == ".pem":
+                assert stat.S_IMODE(path.stat().st_mode) == 0o600, f"{path} is open to others"
+        self.hallmark(*self.arguments(), expect=support.OK)
+        listed = self.list()
+        assert [k["version"] for k in listed["keys"]] == [*versions, versions[-1] + 1]
+        assert listed["strays"] == []
+        names = {path.name for path in self.ring.iterdir()}
+        made = {f"signing_key_v{k['version']}.{end}" for k in listed["keys"]
+                for end in ("pem", "pub")}  # fmt: skip
+        assert names == made | {"keyring.json", ".lock"}
+
+
+class Revoke(Keyring):
+    """Revoked when it says so; and never half."""
+
+    def arguments(self):
+        return ["key", "revoke", self.ring, "--version", 1, "--reason", "stolen"]
+
+    def check(self, result, _report):
+        (key,) = self.list()["keys"]
+        assert key["status"] == "revoked" if result.rc == support.OK else True
+
+
+class Export(Keyring):
+    """A good export, the old or the new one; no number is used twice."""
+
+    def arguments(self):
+        return ["key", "export", self.ring, *self.to_export()]
+
+    def check(self, result, _report):
+        if result.rc == support.OK:
+            assert self.export.read_bytes() != self.exported
+        if self.export.read_bytes() != self.exported:
+            assert self.list()["export_version"] == 2
+
+
+class VerifyByKeyring(Keyring):
+    """Verified only by a good export that was remembered."""
+
+    def __init__(self, hallmark, keys, folder):
+        super().__init__(hallmark, keys, folder)
+        self.model = folder / "model"
+        self.model.write_bytes(support.content("w", 1000))
+        hallmark("sign", self.model, "--key", self.ring, expect=support.OK)
+        self.state = folder / "state"
+
+    def arguments(self):
+        return ["verify", self.model, "--keyring", self.export, "--keyring-key", self.admin.public]
+
+    @property
+    def env(self):
+        return {"HALLMARK_STATE_DIR": self.state}
+
+    def reset(self):
+        shutil.rmtree(self.state, ignore_errors=True)
+
+    def check(self, result, _report):
+        if result.rc == support.OK:
+            (seen,) = self.state.rglob("*.json")
+            assert '"version": 1,' in seen.read_text()
+        self.hallmark(*self.arguments(), env=self.env, expect=support.OK)
+
+
 SCENARIOS = {
     "sign-oms-directory": lambda h, k, f: Sign(h, k, f, "oms", directory=True),
     "sign-oms-new": lambda h, k, f: Sign(h, k, f, "oms", directory=True, old=False),
@@ -430,6 +535,10 @@ SCENARIOS = {
     "digest": lambda h, k, f: Digest(h, k, f),
     "digest-part": lambda h, k, f: DigestPart(h, k, f),
     "generate": lambda h, _k, f: Generate(h, f),
+    "rotate": Rotate,
+    "revoke": Revoke,
+    "export": Export,
+    "verify-keyring": VerifyByKeyring,
 }
 
 
@@ -548,6 +657,22 @@ def test_killed_while_signing(shim, scenario):
         scenario.hallmark(*scenario.arguments(), expect=support.OK)
         assert scenario.good_signature().rc == support.OK
         scenario.check_litter()
+
+
+@pytest.mark.parametrize(
+    "scenario", ["rotate", "revoke", "export", "verify-keyring"], indirect=True
+)
+def test_killed_while_a_keyring_is_used(shim, scenario):
+    """Killed before any step that changes a file: all is as it was, or as it was to become."""
+    result, report = shim(scenario.arguments(), "change")
+    assert result.rc == support.OK and report.calls > 0
+    for at in range(1, report.calls + 1):
+        scenario.reset()
+        result, report = shim(
+            scenario.arguments(), "change", at, mode="kill", signals=(signal.SIGKILL,)
+        )
+        assert report.fired == 1 and result.rc == -signal.SIGKILL
+        scenario.check(result, report)
 
 
 @pytest.mark.parametrize("scenario", ["generate"], indirect=True)

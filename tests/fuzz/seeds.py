@@ -391,6 +391,25 @@ def from_variants(seeds):
         {"manifest": {**MANIFEST, "\u009b\u202e": "\u009b\u2066"}, "signature": "00"}))  # fmt: skip
 
 
+def from_keyrings(seeds, hallmark, work):
+    """What `hallmark key` writes, and the signed text of exports by itself."""
+    admin = write_private(work / "admin.pem", embedded("ec_private_key"))
+
+    def key(command, *arguments):
+        subprocess.run([hallmark, "key", command, "ring", *arguments], cwd=work, check=True,
+                       stdout=subprocess.DEVNULL)  # fmt: skip
+
+    for kind in ["ec-p256", "ed25519", "rsa-3072"]:
+        key("rotate", "--no-passphrase", "--type", kind, "--signer", "acme")
+        seeds.add("keyring", f"plain-{kind}", (work / "ring" / "keyring.json").read_bytes())
+    key("revoke", "--version", "1", "--reason", "lost")
+    seeds.add("keyring", "revoked", (work / "ring" / "keyring.json").read_bytes())
+    key("export", "--key", admin, "--out", "export")
+    export = (work / "export").read_bytes()
+    seeds.add("keyring_export", "file", export)
+    seeds.add("keyring_export", "text", base64.b64decode(json.loads(export)["payload"]))
+
+
 def from_vectors(seeds, folder):
     for path in sorted(folder.rglob("*")):
         if not path.is_file() or path.stat().st_size > 1 << 20:
@@ -420,6 +439,7 @@ def main():
     from_variants(seeds)
     with tempfile.TemporaryDirectory() as work:
         from_program(seeds, os.path.abspath(given.hallmark), pathlib.Path(work))
+        from_keyrings(seeds, os.path.abspath(given.hallmark), pathlib.Path(work))
     if given.vectors is not None:
         from_vectors(seeds, given.vectors)
 

@@ -351,10 +351,11 @@ static void test_shrinks_meanwhile(void **state) {
     }
 }
 
-static bool stop_soon(void *context, uint64_t done, uint64_t total) {
+static bool stop_now(void *context, uint64_t done, uint64_t total) {
     (void)context;
+    (void)done;
     (void)total;
-    return done < 2 * MIB;
+    return false;
 }
 
 /* Nobody waits for a piece that will not come. */
@@ -370,7 +371,7 @@ static void test_stopped(void **state) {
                 .ranges = ranges,
                 .range_count = 1,
                 .jobs = jobs,
-                .progress = stop_soon,
+                .progress = stop_now,
             };
             assert_int_equal(hm_digest_run(&job, NULL), HM_UNDECIDED);
             assert_int_equal(ranges[0].state, HM_RANGE_PENDING);

@@ -789,7 +789,7 @@ static void test_key_file_of_another_user(void **state) {
 static void test_no_such_key_file(void **state) {
     (void)state;
     expect_closed(in_folder("none.pem"), NULL, HM_UNDECIDED, "No such file", "");
-    expect_closed(folder, NULL, HM_UNDECIDED, "not a regular file", "");
+    expect_closed(folder, NULL, HM_UNDECIDED, "no key that signs", "key rotate");
     const char *pipe = in_folder("pipe");
     assert_int_equal(mkfifo(pipe, 0600), 0);
     expect_closed(pipe, NULL, HM_UNDECIDED, "not a regular file", "");
