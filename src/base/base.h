@@ -31,6 +31,9 @@ void hm_error_add_hint(hm_error **error, const char *format, ...) HM_PRINTF(2, 3
 /* Moves `from` to `*error` (or frees it) and returns its status. `*from` becomes NULL. */
 hm_status hm_error_move(hm_error **error, hm_error **from);
 
+/* The same with a copy: `from` stays. */
+hm_status hm_error_copy(hm_error **error, const hm_error *from);
+
 #define HM_CLEANUP(function) __attribute__((cleanup(function)))
 #define hm_auto_error HM_CLEANUP(hm_error_free) hm_error *
 
@@ -121,6 +124,8 @@ bool hm_utf8_valid(hm_bytes text);
  * invalid UTF-8 and the backslash are written as escapes.
  */
 void hm_buf_add_printable(hm_buf *buf, hm_bytes text);
+/* Well-formed UTF-8 of which hm_buf_add_printable() would escape nothing but backslashes. */
+bool hm_text_plain(hm_bytes text);
 
 /* ---- time --------------------------------------------------------------------------------- */
 

@@ -115,6 +115,12 @@ void hm_tree_free(hm_tree *tree);
 HM_MUST_USE hm_status hm_model_relative(const hm_model *model, const char *path, char **relative,
                                         hm_error **error);
 
+/*
+ * Where the model really lies: absolute, without links, as the kernel knows the descriptor, not as
+ * the caller wrote it. ::HM_UNDECIDED when nobody can tell.
+ */
+HM_MUST_USE hm_status hm_model_real_path(const hm_model *model, char **path, hm_error **error);
+
 /* ---- manifest ------------------------------------------------------------------------------- */
 
 typedef enum hm_method {
