@@ -183,6 +183,37 @@ static uint64_t take_step(const hm_verification *job, claim_step step, bool firs
     return count_parties(job);
 }
 
+static bool is_signature_file(const hm_claim *claim, const char *name) {
+    const struct hm_ignore_rule *rule = hm_ignore_match(&claim->ignore, name);
+    return rule != NULL && rule->source == HM_IGNORED_SIGNATURE;
+}
+
+/* A file is vouched for by as many as are demanded only when none of them has left it out. */
+static hm_status check_coverage(const hm_claim *first, const hm_claim *claim, hm_error **error) {
+    for (size_t i = 0; i < first->found.count; i++) {
+        const char *name = first->found.items[i].name;
+        if (hm_manifest_find(&claim->found, name, 0) == NULL && !is_signature_file(claim, name)) {
+            return hm_fail(error, HM_REFUSED, HM_REASON_EXTRA_FILE,
+                           "it leaves out %s, which %s covers", name,
+                           first->report->signature_path);
+        }
+    }
+    return HM_OK;
+}
+
+static uint64_t compare_coverage(const hm_verification *job) {
+    const hm_claim *first = NULL;
+    for (size_t i = 0; i < job->claim_count; i++) {
+        hm_claim *claim = job->claims[i];
+        if (claim->status == HM_OK && first == NULL) {
+            first = claim;
+        } else if (claim->status == HM_OK) {
+            claim->status = check_coverage(first, claim, &claim->error);
+        }
+    }
+    return count_parties(job);
+}
+
 /* What helps most to know, first. */
 static size_t rank(const hm_claim *claim) {
     static const hm_reason order[] = {
@@ -275,7 +306,8 @@ static hm_status judge_signatures(const hm_verification *job, hm_policy_note *no
         return status != HM_OK || *is_missing ? status : refuse_unsigned(job, error);
     }
     if (note->counted >= job->rule->needed) {
-        note->counted = take_step(job, hm_claim_compare, false);
+        (void)take_step(job, hm_claim_compare, false);
+        note->counted = compare_coverage(job);
     }
     if (note->counted < job->rule->needed) {
         return refuse_unmet(job, note->counted, told, error);

@@ -102,7 +102,9 @@ static hm_status fail_parser(const reader *r) {
     const char *problem = parser->problem != NULL ? parser->problem : "this is not YAML";
     bool placed = parser->error == YAML_SCANNER_ERROR || parser->error == YAML_PARSER_ERROR;
     hm_status status = fail_at(r, placed ? &parser->problem_mark : &parser->mark, problem);
-    if (strstr(problem, "start any token") != NULL) {
+    if (parser->context != NULL && strstr(parser->context, "alias") != NULL) {
+        hm_error_add_hint(r->error, "a text that begins with a star needs quotes");
+    } else if (strstr(problem, "start any token") != NULL) {
         hm_error_add_hint(r->error, "indent with spaces, and quote texts that begin with a sign");
     }
     return status;
