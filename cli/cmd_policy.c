@@ -26,6 +26,7 @@ const char *cli_policy_file(const char *given) {
 static int print(hm_status status, char **text, hm_error **error) {
     if (*text != NULL) {
         puts(*text);
+        (void)fflush(stdout); /* before what standard error says of it */
         hm_text_free(text);
     }
     return status == HM_OK ? HM_OK : cli_fail(status, error);

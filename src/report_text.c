@@ -161,7 +161,8 @@ static void policy(const page *p, const hm_report *report) {
         further_signers(p, note);
     }
     if (note->pin_held && report->status == HM_OK) {
-        hm_buf_add_format(p->out, "  %-14s by pinned digest (%s)\n", "verified",
+        hm_buf_add_format(p->out, "  %-14s pinned digest (%s)\n",
+                          report->has_signer ? "and by" : "verified by",
                           hm_pin_kind_name(note->pin));
     }
 }

@@ -746,6 +746,22 @@ def test_check(hallmark, write, people, pki):
     assert report["default"] == "refuse" and report["signers"][3]["identity"][0]["value"] == "Acme"
 
 
+def test_the_documented_examples(hallmark, people, pki, tmp_path):
+    """What the pages show in full is sound, given the keys and certificates it names."""
+    page = (support.ROOT / "docs" / "policy.md").read_text()
+    manual = (support.ROOT / "docs" / "man" / "hallmark-policy.5.scd").read_text()
+    examples = re.findall("^```yaml\n(.*?)^```", page, re.M | re.S)
+    examples += re.findall("^```\n(version.*?)^```", manual, re.M | re.S)
+    assert len(examples) == 2
+    (tmp_path / "keys").mkdir()
+    shutil.copy(pki.root.path, tmp_path / "acme-root.crt")
+    for name, key in zip(("training_v1", "training_v2", "review"), people.values()):
+        shutil.copy(key.public, tmp_path / "keys" / f"{name}.pub")
+    for number, example in enumerate(examples):
+        (tmp_path / f"{number}.yaml").write_text(example)
+        hallmark("policy", "check", tmp_path / f"{number}.yaml", expect=0)
+
+
 # ---- which policy -------------------------------------------------------------------------------
 
 
