@@ -42,18 +42,26 @@ void hm_verification_free(hm_verification *job) {
     free(job->claims);
 }
 
+/* Only a claim that has its report is among the job's. */
 hm_status hm_claim_new(hm_verification *job, hm_claim **claim, hm_error **error) {
     hm_claim *made = hm_alloc(1, sizeof(*made));
-    if (made == NULL ||
-        !hm_grow(&job->claims, job->claim_count, &job->claim_capacity, sizeof(hm_claim *))) {
-        free(made);
+    if (made == NULL) {
         return hm_fail_memory(error);
+    }
+    hm_status status = hm_report_new(HM_OPERATION_VERIFY, job->model->path, &made->report, error);
+    if (status == HM_OK &&
+        !hm_grow(&job->claims, job->claim_count, &job->claim_capacity, sizeof(hm_claim *))) {
+        status = hm_fail_memory(error);
+    }
+    if (status != HM_OK) {
+        claim_free(made);
+        return status;
     }
     made->job = job;
     made->status = HM_UNDECIDED;
     job->claims[job->claim_count++] = made;
     *claim = made;
-    return hm_report_new(HM_OPERATION_VERIFY, job->model->path, &made->report, error);
+    return HM_OK;
 }
 
 /* ---- the signature file ---------------------------------------------------------------------- */
@@ -423,7 +431,7 @@ static hm_status reuse(hm_claim *claim, const hm_measure_options *options, bool 
     *known = (hm_manifest){.method = options->method, .hash = options->hash};
     for (size_t c = 0; c < job->claim_count && status == HM_OK; c++) {
         const hm_claim *other = job->claims[c];
-        if (other == claim || !same_layout(&other->found, options)) {
+        if (!other->measured || !same_layout(&other->found, options)) {
             continue;
         }
         for (size_t i = 0; i < claim->tree.count && status == HM_OK; i++) {
@@ -470,7 +478,11 @@ hm_status hm_claim_measure(hm_claim *claim, const hm_measure_options *options, h
     for (size_t i = 0; i < claim->tree.count && status == HM_OK; i++) {
         claim->states[i] = reused[i] ? HM_FILE_READ : claim->states[i];
     }
-    return status == HM_OK && known.count > 0 ? append(&claim->found, &known, error) : status;
+    if (status == HM_OK && known.count > 0) {
+        status = append(&claim->found, &known, error);
+    }
+    claim->measured = status == HM_OK;
+    return status;
 }
 
 hm_status hm_claim_compare_files(hm_claim *claim, hm_error **error) {

@@ -18,11 +18,12 @@ typedef struct hm_claim {
     bool *wanted;          /* per entry of the tree */
     hm_file_state *states; /* per entry of the tree */
     hm_report *report;
-    char *place;  /* where the signature was looked for; NULL: the formats' default places */
-    bool absent;  /* there is no signature file */
-    bool regular; /* there is one, and it is a regular file */
-    bool pinned;  /* the policy's digests, not a signature */
-    bool counted; /* good in every respect, and by somebody who was not counted before */
+    char *place;   /* where the signature was looked for; NULL: the formats' default places */
+    bool absent;   /* there is no signature file */
+    bool regular;  /* there is one, and it is a regular file */
+    bool measured; /* `found` and `states` are complete: others may use them */
+    bool pinned;   /* the policy's digests, not a signature */
+    bool counted;  /* good in every respect, and by somebody who was not counted before */
     hm_status status;
     hm_error *error; /* why it does not count */
 } hm_claim;

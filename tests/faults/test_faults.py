@@ -7,6 +7,7 @@ for a model that is not; the signature file is the old one or a good new one; no
 
 import dataclasses
 import errno
+import json
 import os
 import signal
 import stat
@@ -178,6 +179,34 @@ class Verify:
         assert support.snapshot(self.folder) == self.before
 
 
+class VerifyByPolicy(Verify):
+    """The same by a policy file that demands two signatures and a digest."""
+
+    def __init__(self, hallmark, keys, folder, *, tampered=False):
+        super().__init__(hallmark, keys, folder, "oms", directory=True)
+        digest = hallmark("digest", self.model, "--json", expect=support.OK).json()
+        other = keys["python", "ec-p256", "second"]
+        second = folder / "second.sig"
+        hallmark("sign", self.model, "--key", other.private, "--signature", second, expect=support.OK)
+        self.policy = folder / "policy.yaml"
+        self.policy.write_text(json.dumps({
+            "version": 1,
+            "signers": {"a": {"keys": [{"file": str(self.key.public), "version": 1}]},
+                        "b": {"keys": [str(other.public)]}},
+            "models": [{"name": "other", "signers": "a"},
+                       {"path": "/**", "signers": ["a", "b"], "threshold": 2, "format": "oms",
+                        "pinned": {"model": digest["model"]["model_digest"]}}],
+        }))  # fmt: skip
+        self.signatures = ["--signature", self.signature, "--signature", second]
+        if tampered:
+            self.statuses = (support.REFUSED, support.UNDECIDED)
+            support.flip(self.model / "sub" / "weights.bin", -1)
+        self.before = support.snapshot(folder)
+
+    def arguments(self):
+        return ["verify", self.model, "--policy", self.policy, *self.signatures, "--jobs", "2"]
+
+
 class Digest:
     """Digesting a directory; a digest that is printed is the right one."""
 
@@ -249,6 +278,8 @@ SCENARIOS = {
     "tampered-oms": lambda h, k, f: Verify(h, k, f, "oms", directory=True, tampered=True),
     "tampered-sig-json": lambda h, k, f: Verify(h, k, f, "sig-json", tampered=True),
     "tampered-manifest-json": lambda h, k, f: Verify(h, k, f, "manifest-json", tampered=True),
+    "verify-policy": lambda h, k, f: VerifyByPolicy(h, k, f),
+    "tampered-policy": lambda h, k, f: VerifyByPolicy(h, k, f, tampered=True),
     "digest": lambda h, k, f: Digest(h, k, f),
     "generate": lambda h, _k, f: Generate(h, f),
 }
