@@ -347,6 +347,21 @@ def test_two_keys_of_one_signer(judge, signed, people):
     assert report["policy"]["counted"] == 1
 
 
+def test_two_certificates_of_one_signer(hallmark, judge, pki, signed, people):
+    model = signed("alice")
+    for name in ("one", "two"):
+        leaf = pki.leaf(f"policy-{name}")
+        hallmark("sign", model, "--key", leaf.key.private, "--cert", leaf.path, "--chain",
+                 pki.intermediate.path, "--signature", model / f"{name}.sig", *ignoring(model),
+                 expect=0)  # fmt: skip
+    demand = rule(signers=["ci", "alice"], threshold=2)
+    ci = {"ci": {"roots": str(pki.root.path)}}
+    report = judge(model, 1, demand | {"signatures": ["one.sig", "two.sig"]}, signers=ci,
+                   options=["--ignore", "alice.sig"])  # fmt: skip
+    assert report["policy"]["counted"] == 1
+    judge(model, 0, demand | {"signatures": ["one.sig", "two.sig", "alice.sig"]}, signers=ci)
+
+
 def test_names_that_share_a_key_are_one(judge, signed, people):
     """alice and bob hold carol's key both: then they may be one person with three keys."""
     shared = {name: {"keys": [str(people[name].public), str(people["carol"].public)]}
