@@ -66,6 +66,8 @@ extern const cli_command cli_sign;
 extern const cli_command cli_verify;
 extern const cli_command cli_digest;
 extern const cli_command cli_inspect;
+extern const cli_command cli_policy_check;
+extern const cli_command cli_policy_explain;
 extern const cli_command cli_model_signing;
 
 /*
@@ -126,6 +128,12 @@ typedef struct cli_passphrase {
 } cli_passphrase;
 bool cli_ask_passphrase(void *context, const char *what, bool again, char *buffer, size_t capacity,
                         size_t *length);
+
+/*
+ * The policy file to use: `given`, else what HALLMARK_POLICY names, else the system's, if there is
+ * one; else NULL.
+ */
+const char *cli_policy_file(const char *given);
 
 typedef struct cli_progress {
     bool wanted;

@@ -4,7 +4,8 @@
 #include <stdio.h>
 
 typedef struct arguments {
-    const char *signature;
+    cli_texts signatures;
+    const char *policy;
     cli_texts keys;
     cli_texts roots;
     const char *keyring;
@@ -54,12 +55,17 @@ static const cli_option options[] = {
                "Demand this subject alternative name (e-mail, DNS name or URI) of it."),
     CLI_OPTION(arguments, fingerprints, CLI_TEXTS, "identity-fingerprint", "HEX",
                "Demand this SHA-256 fingerprint of it."),
-    CLI_OPTION(arguments, signature, CLI_TEXT, "signature", "FILE",
-               "The signature. Default: where 'hallmark sign' puts it."),
+    CLI_OPTION(arguments, policy, CLI_TEXT, "policy", "FILE",
+               "A policy file: whom to believe about which models. Default, without --key and "
+               "--root: the file that HALLMARK_POLICY names, or " HM_POLICY_FILE "."),
+    CLI_OPTION(arguments, signatures, CLI_TEXTS, "signature", "FILE",
+               "The signature. Default: where 'hallmark sign' puts it, or where the policy says. "
+               "May be given again with a policy that demands several."),
     CLI_OPTION(arguments, format, CLI_TEXT, "format", "FORMAT",
                "Accept this format only: oms, sig-json or manifest-json."),
     CLI_OPTION(arguments, name, CLI_TEXT, "name", "NAME",
-               "The name under which a single file was signed, when it has another now."),
+               "The name under which a single file was signed, when it has another now; with a "
+               "policy, the name by which a rule is chosen."),
     CLI_OPTION(arguments, provenance, CLI_TEXT, "provenance", "FILE",
                "The provenance statement, which must then be there and be good. Default: beside "
                "the "
@@ -98,12 +104,35 @@ static const cli_option options[] = {
     {0},
 };
 
-static int check(const cli_command *command, const arguments *given, const cli_texts *operands) {
+/* What a policy file says in place of the command line. */
+static bool says_whom(const arguments *given) {
+    return given->keys.count > 0 || given->roots.count > 0 || given->subjects.count > 0 ||
+           given->names.count > 0 || given->fingerprints.count > 0;
+}
+
+static bool allows(const arguments *given) {
+    return given->allow_symlinks || given->allow_v020 || given->allow_expired ||
+           given->allow_missing_eku;
+}
+
+static int check(const cli_command *command, const arguments *given, const char *policy,
+                 const cli_texts *operands) {
     if (operands->count != 1) {
         return cli_usage(command, "name one model: a file or a directory");
     }
-    if (given->keys.count == 0 && given->roots.count == 0 && given->keyring == NULL) {
-        return cli_usage(command, "say whom to believe: --key PUB or --root CERT");
+    if (given->policy != NULL && says_whom(given)) {
+        return cli_usage(command, "--policy says whom to believe: no --key, --root or --identity");
+    }
+    if (policy != NULL && allows(given)) {
+        return cli_usage(command, "what is allowed stands in the policy %s, not in options",
+                         policy);
+    }
+    if (policy == NULL && given->keys.count == 0 && given->roots.count == 0 &&
+        given->keyring == NULL) {
+        return cli_usage(command, "say whom to believe: --key PUB, --root CERT or --policy FILE");
+    }
+    if (policy == NULL && given->signatures.count > 1) {
+        return cli_usage(command, "several signatures are for policies; name one");
     }
     if ((given->keyring != NULL) != (given->keyring_key != NULL)) {
         return cli_usage(command, "--keyring and --keyring-key go together");
@@ -159,6 +188,14 @@ static hm_status add_keyring(const arguments *given, hm_policy *policy, hm_error
                : HM_OK;
 }
 
+static hm_status load_policy(const arguments *given, const char *path, hm_policy **policy,
+                             hm_error **error) {
+    hm_status status = hm_policy_load(path, policy, error);
+    return status == HM_OK && given->format != NULL
+               ? hm_policy_require_format(*policy, given->format, error)
+               : status;
+}
+
 static hm_status make_policy(const arguments *given, hm_policy **policy, hm_error **error) {
     hm_status status = hm_policy_new(policy, error);
     if (status == HM_OK) {
@@ -197,7 +234,12 @@ static void fill(const arguments *given, cli_progress *progress, hm_verify_optio
                  (given->fail_fast ? HM_VERIFY_FAIL_FAST : 0) |
                  (given->include_git ? HM_VERIFY_INCLUDE_GIT : 0) |
                  (given->strict_paths ? HM_VERIFY_STRICT_PATHS : 0);
-    how->signature = given->signature;
+    if (given->signatures.count == 1) {
+        how->signature = given->signatures.list[0];
+    } else {
+        how->signatures = given->signatures.list;
+        how->signature_count = given->signatures.count;
+    }
     how->ignore = given->ignore.list;
     how->ignore_count = given->ignore.count;
     how->expected_name = given->name;
@@ -207,14 +249,15 @@ static void fill(const arguments *given, cli_progress *progress, hm_verify_optio
     how->progress_context = progress;
 }
 
-static int verify(const arguments *given, const char *path) {
+static int verify(const arguments *given, const char *policy_file, const char *path) {
     hm_error *error = NULL;
     hm_report *report = NULL;
     hm_policy *policy = NULL;
     hm_model *model = NULL;
     cli_progress progress;
     hm_verify_options how = HM_VERIFY_OPTIONS_INIT;
-    hm_status status = make_policy(given, &policy, &error);
+    hm_status status = policy_file != NULL ? load_policy(given, policy_file, &policy, &error)
+                                           : make_policy(given, &policy, &error);
     if (status == HM_OK) {
         status = hm_model_open(path, &model, &error);
     }
@@ -231,18 +274,20 @@ static int verify(const arguments *given, const char *path) {
 
 static int act(const cli_command *command, void *arguments_given, const cli_texts *operands) {
     const arguments *given = arguments_given;
-    int code = check(command, given, operands);
-    return code == HM_OK ? verify(given, operands->list[0]) : code;
+    const char *policy = says_whom(given) ? NULL : cli_policy_file(given->policy);
+    int code = check(command, given, policy, operands);
+    return code == HM_OK ? verify(given, policy, operands->list[0]) : code;
 }
 
 const cli_command cli_verify = {
     .name = "verify",
     .summary = "Verify a model against its signature before it is used.",
-    .operands = "MODEL (--key PUB | --root CERT)...",
+    .operands = "MODEL (--key PUB | --root CERT)... | --policy FILE",
     .details =
         "Exit status: 0 only when the model is exactly what a believed signer signed, 1 when\n"
-        "it is refused, 3 when that could not be found out. For a bundle manifest name the\n"
-        "directory that holds the files, and --signature.\n",
+        "it is refused, 3 when that could not be found out, 4 when it has no signature and a\n"
+        "policy lets just that pass. For a bundle manifest name the directory that holds the\n"
+        "files, and --signature.\n",
     .options = options,
     .arguments_size = sizeof(arguments),
     .act = act,

@@ -91,7 +91,8 @@ static hm_status render(const hm_report *report, bool json, bool list, FILE *str
 
 /* A report that says no more than the error is not worth its lines. */
 static bool worth_showing(const hm_report *report, bool json, hm_status status) {
-    return report != NULL && (json || status == HM_OK || hm_report_finding_count(report) > 0);
+    return report != NULL && (json || status == HM_OK || status == HM_LET_THROUGH ||
+                              hm_report_finding_count(report) > 0);
 }
 
 static int show(const hm_report *report, hm_status status, hm_error **error, bool json, bool list) {

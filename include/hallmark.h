@@ -48,6 +48,8 @@ typedef enum hm_status {
     HM_REFUSED = 1,   /**< The model, its signature or its signer is not what it should be. */
     HM_USAGE = 2,     /**< The call itself is wrong: an option, a combination, a value. */
     HM_UNDECIDED = 3, /**< Could not be decided or done: I/O, an unreadable key, memory. */
+    /** Not verified: there is no signature, and a policy file lets just that model pass without. */
+    HM_LET_THROUGH = 4,
 } hm_status;
 
 /** Why something was refused. The words (hm_reason_word()) never change. */
@@ -114,8 +116,8 @@ HM_API void hm_process_harden(void);
 /* ------------------------------------------------------------------------------------- signer */
 
 /**
- * Something that can sign: a private key in a PEM file, alone or in a keyring, in a PKCS#11 token or
- * in a key service.
+ * Something that can sign: a private key in a PEM file, alone or in a keyring, in a PKCS#11 token
+ * or in a key service.
  */
 typedef struct hm_signer hm_signer;
 
@@ -331,6 +333,7 @@ typedef enum hm_identity_kind {
                                       or URI, told apart by form, or by "email:", "DNS:" or "URI:"
                                       in front. */
     HM_IDENTITY_FINGERPRINT = 3, /**< Hex SHA-256 of the certificate's DER. */
+    HM_IDENTITY_ORGANISATION = 4, /**< The one organisation (O) of the subject. */
 } hm_identity_kind;
 
 /**
@@ -377,6 +380,14 @@ HM_API HM_MUST_USE hm_status hm_policy_require_provenance(hm_policy *policy,
 
 /** Sets the time at which certificates are judged, in seconds since 1970 UTC. */
 HM_API HM_MUST_USE hm_status hm_policy_set_time(hm_policy *policy, int64_t time, hm_error **error);
+
+/**
+ * Loads a policy file (`docs/policy.md`), with all keys and certificates that it names. Models are
+ * then judged by its rules, and those that none is about are refused. Nothing can be added to such
+ * a policy; only hm_policy_require_format() and hm_policy_set_time() work on it.
+ * @return ::HM_UNDECIDED with FILE:LINE:COLUMN when the file cannot be read or is not right.
+ */
+HM_API HM_MUST_USE hm_status hm_policy_load(const char *path, hm_policy **policy, hm_error **error);
 
 HM_API void hm_policy_free(hm_policy **policy);
 
@@ -542,11 +553,14 @@ typedef struct hm_verify_options {
     const char *const *ignore; /**< Paths, relative to the model, not to be looked at. */
     size_t ignore_count;
     const char *expected_name; /**< The file name that the signature must carry (single files);
-                                    NULL: the model's own. */
+                                    NULL: the model's own. With a loaded policy also the name by
+                                    which a rule is chosen, of a directory too. */
     unsigned jobs;
     hm_progress_fn progress;
     void *progress_context;
     const char *provenance; /**< The provenance statement; NULL: looked for beside the signature. */
+    const char *const *signatures; /**< Several, in place of `signature`; a loaded policy only. */
+    size_t signature_count;
 } hm_verify_options;
 #define HM_VERIFY_OPTIONS_INIT                                                                     \
     { .size = sizeof(hm_verify_options) }
@@ -576,6 +590,21 @@ typedef struct hm_verify_options {
 HM_API HM_MUST_USE hm_status hm_verify(hm_model *model, const hm_policy *policy,
                                        const hm_verify_options *options, hm_report **report,
                                        hm_error **error);
+
+#define HM_POLICY_JSON (UINT64_C(1) << 1) /**< For programs. */
+/** What a policy allows, in full. `flags`: ::HM_POLICY_JSON or 0. Free with hm_text_free(). */
+HM_API HM_MUST_USE hm_status hm_policy_describe(const hm_policy *policy, uint64_t flags,
+                                                char **text, hm_error **error);
+/**
+ * Which rule of a loaded policy hm_verify() would judge a model by, and why not by those before it.
+ * Reads no content.
+ * @param name As in hm_verify_options.expected_name; may be NULL.
+ * @param text Set whether there is a rule or not. Free with hm_text_free().
+ * @return ::HM_REFUSED untrusted-signer when there is no such rule.
+ */
+HM_API HM_MUST_USE hm_status hm_policy_explain(const hm_policy *policy, const hm_model *model,
+                                               const char *name, uint64_t flags, char **text,
+                                               hm_error **error);
 
 typedef struct hm_digest_options {
     size_t size;

@@ -43,6 +43,23 @@ static void finding_free(hm_finding *finding) {
     free(finding->detail);
 }
 
+void hm_policy_note_free(hm_policy_note *note) {
+    for (size_t i = 0; i < note->count; i++) {
+        free(note->list[i].path);
+        free(note->list[i].message);
+        free(note->list[i].signer);
+    }
+    free(note->list);
+    free(note->file);
+    *note = (hm_policy_note){.file = NULL};
+}
+
+void hm_report_swap(hm_report *a, hm_report *b) {
+    hm_report kept = *a;
+    *a = *b;
+    *b = kept;
+}
+
 void hm_report_free(hm_report **report) {
     hm_report *old = *report;
     if (old == NULL) {
@@ -64,6 +81,7 @@ void hm_report_free(hm_report **report) {
     free(old->provenance_path);
     hm_manifest_free(&old->manifest);
     hm_signer_identity_free(&old->signer);
+    hm_policy_note_free(&old->policy);
     free(old->message);
     free(old->hint);
     free(old->model_path);
@@ -232,6 +250,7 @@ const char *hm_report_outcome(const hm_report *report) {
     case HM_REFUSED: return "refused";
     case HM_USAGE: return "usage";
     case HM_UNDECIDED: return "undecided";
+    case HM_LET_THROUGH: return "let-through";
     case HM_OK: break;
     }
     switch (report->operation) {

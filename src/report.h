@@ -40,6 +40,31 @@ typedef enum hm_known_origin {
     HM_KNOWN_SIGNATURE,
 } hm_known_origin;
 
+/* What became of one signature under a policy file. */
+typedef struct hm_signature_note {
+    char *path;
+    const hm_format *format; /* NULL: not known */
+    bool counted;
+    hm_reason reason;     /* why it does not count */
+    char *message;        /* likewise; NULL when it does */
+    char *signer;         /* in the policy; NULL: not by anybody it believes */
+    uint64_t key_version; /* 0: none */
+    char fingerprint[2 * HM_FINGERPRINT_SIZE + 1];
+} hm_signature_note;
+
+/* How a policy file judged. */
+typedef struct hm_policy_note {
+    char *file;        /* NULL: no policy file */
+    size_t rule, line; /* counted from 1; 0: no rule is about the model */
+    uint64_t demanded; /* signatures by distinct signers */
+    uint64_t counted;
+    hm_pin_kind pin;
+    bool pin_held;
+    hm_signature_note *list;
+    size_t count, capacity;
+} hm_policy_note;
+void hm_policy_note_free(hm_policy_note *note);
+
 struct hm_report {
     hm_operation operation;
     hm_status status; /* ::HM_UNDECIDED until the verb's last line */
@@ -75,6 +100,7 @@ struct hm_report {
     char *provenance_path;        /* NULL: there is none */
     char **warnings;
     size_t warning_count, warning_capacity;
+    hm_policy_note policy;
 };
 
 HM_MUST_USE hm_status hm_report_new(hm_operation operation, const char *model_path,
@@ -86,6 +112,7 @@ HM_MUST_USE hm_status hm_report_add_path(hm_path_notes *notes, const char *path,
 HM_MUST_USE hm_status hm_report_add_warning(hm_report *report, hm_error **error, const char *format,
                                             ...) HM_PRINTF(3, 4);
 HM_MUST_USE hm_status hm_report_add_holes(hm_report *report, const hm_tree *tree, hm_error **error);
+void hm_report_swap(hm_report *a, hm_report *b);
 /* Counts the manifest's files, however many shards each has, and the bytes that it states. */
 void hm_report_count(hm_report *report);
 /* Takes the manifest of one share over, and counts: it has no digest of the model. */

@@ -13,6 +13,15 @@ static void member_text(hm_json_writer *w, const char *name, const char *text) {
     }
 }
 
+static void member_version(hm_json_writer *w, uint64_t version) {
+    hm_json_name(w, "key_version");
+    if (version > 0) {
+        hm_json_number(w, version);
+    } else {
+        hm_json_null(w);
+    }
+}
+
 static void member_time(hm_json_writer *w, const char *name, int64_t time) {
     hm_auto_buf text = {0};
     hm_buf_add_time(&text, time);
@@ -125,7 +134,55 @@ static void signer(hm_json_writer *w, const hm_report *report) {
     hm_json_member(w, "key_type", report->signer.algorithm);
     hm_json_member(w, "algorithm", report->signer.scheme_text);
     hm_json_member(w, "key_fingerprint", report->signer.fingerprint);
+    member_text(w, "name", report->signer.name);
+    member_version(w, report->signer.key_version);
     certificate(w, &report->signer);
+    hm_json_end_object(w);
+}
+
+static void signature_note(hm_json_writer *w, const hm_signature_note *note) {
+    hm_json_begin_object(w);
+    hm_json_member(w, "path", note->path);
+    member_text(w, "format", note->format != NULL ? note->format->name : NULL);
+    hm_json_member_bool(w, "counted", note->counted);
+    member_text(w, "reason", hm_reason_word(note->reason));
+    member_text(w, "message", note->message);
+    member_text(w, "signer", note->signer);
+    member_version(w, note->key_version);
+    member_text(w, "key_fingerprint", note->fingerprint);
+    hm_json_end_object(w);
+}
+
+static void policy(hm_json_writer *w, const hm_policy_note *note) {
+    hm_json_name(w, "policy");
+    if (note->file == NULL) {
+        hm_json_null(w);
+        return;
+    }
+    hm_json_begin_object(w);
+    hm_json_member(w, "file", note->file);
+    hm_json_name(w, "rule");
+    if (note->rule > 0) {
+        hm_json_number(w, note->rule);
+    } else {
+        hm_json_null(w);
+    }
+    hm_json_name(w, "line");
+    if (note->rule > 0) {
+        hm_json_number(w, note->line);
+    } else {
+        hm_json_null(w);
+    }
+    hm_json_member_number(w, "demanded", note->demanded);
+    hm_json_member_number(w, "counted", note->counted);
+    member_text(w, "pinned", hm_pin_kind_name(note->pin));
+    hm_json_member_bool(w, "pin_held", note->pin_held);
+    hm_json_name(w, "signatures");
+    hm_json_begin_array(w);
+    for (size_t i = 0; i < note->count; i++) {
+        signature_note(w, &note->list[i]);
+    }
+    hm_json_end_array(w);
     hm_json_end_object(w);
 }
 
@@ -232,6 +289,7 @@ hm_status hm_report_json(const hm_report *report, char **json, hm_error **error)
     part(&w, report);
     signature(&w, report);
     signer(&w, report);
+    policy(&w, &report->policy);
     findings(&w, report);
     entries(&w, report);
     paths(&w, "ignored", "by", &report->ignored);

@@ -61,7 +61,8 @@ static void headline(const page *p, const hm_report *report) {
     bool good = report->status == HM_OK;
     bool inspect = good && report->operation == HM_OPERATION_INSPECT;
     const char *name = report->model_path != NULL ? report->model_path : report->signature_path;
-    coloured(p, inspect ? "33" : good ? "32" : "31", hm_report_outcome(report));
+    bool open = inspect || report->status == HM_LET_THROUGH;
+    coloured(p, open ? "33" : good ? "32" : "31", hm_report_outcome(report));
     hm_buf_add_text(p->out, ": ");
     foreign(p, name != NULL ? name : "");
     if (good) {
@@ -102,12 +103,67 @@ static void signer(const page *p, const hm_report *report) {
     if (!report->has_signer) {
         return;
     }
+    const hm_signer_identity *who = &report->signer;
     hm_buf_add_format(p->out, "  %-14s ", "signed by");
-    foreign(p, report->signer.algorithm);
-    hm_buf_add_format(p->out, " key %s\n", report->signer.fingerprint);
+    if (who->name != NULL) {
+        foreign(p, who->name);
+        hm_buf_add_text(p->out, ", ");
+    }
+    foreign(p, who->algorithm);
+    hm_buf_add_format(p->out, " key %s", who->fingerprint);
+    if (who->key_version > 0) {
+        hm_buf_add_format(p->out, " (version %" PRIu64 ")", who->key_version);
+    }
+    hm_buf_add_byte(p->out, '\n');
     line(p, "algorithm", report->signer.scheme_text);
     if (report->signer.by_certificate) {
         certificate(p, &report->signer);
+    }
+}
+
+/* The first counted signature is that of the report itself. */
+static void further_signers(const page *p, const hm_policy_note *note) {
+    size_t counted = 0;
+    for (size_t i = 0; i < note->count; i++) {
+        const hm_signature_note *at = &note->list[i];
+        counted += at->counted ? 1 : 0;
+        if (!at->counted || counted == 1) {
+            continue;
+        }
+        hm_buf_add_format(p->out, "  %-14s ", "and by");
+        foreign(p, at->signer != NULL ? at->signer : "");
+        hm_buf_add_format(p->out, ", key %s", at->fingerprint);
+        if (at->key_version > 0) {
+            hm_buf_add_format(p->out, " (version %" PRIu64 ")", at->key_version);
+        }
+        hm_buf_add_text(p->out, ", in ");
+        foreign(p, at->path);
+        hm_buf_add_byte(p->out, '\n');
+    }
+}
+
+static void policy(const page *p, const hm_report *report) {
+    const hm_policy_note *note = &report->policy;
+    if (note->file == NULL) {
+        return;
+    }
+    hm_buf_add_format(p->out, "  %-14s ", "policy");
+    foreign(p, note->file);
+    if (note->rule > 0) {
+        hm_buf_add_format(p->out, ", rule %zu (line %zu)", note->rule, note->line);
+    }
+    hm_buf_add_byte(p->out, '\n');
+    if (note->demanded > 1) {
+        hm_buf_add_format(p->out, "  %-14s %" PRIu64 " of %" PRIu64 " demanded\n", "signers",
+                          note->counted, note->demanded);
+    }
+    if (report->status == HM_OK) {
+        further_signers(p, note);
+    }
+    if (note->pin_held && report->status == HM_OK) {
+        hm_buf_add_format(p->out, "  %-14s pinned digest (%s)\n",
+                          report->has_signer ? "and by" : "verified by",
+                          hm_pin_kind_name(note->pin));
     }
 }
 
@@ -162,7 +218,9 @@ static void findings(const page *p, const hm_report *report) {
         }
         hm_buf_add_byte(p->out, '\n');
         if (finding->expected != NULL) {
-            hm_buf_add_format(p->out, "    signed %s\n", finding->expected);
+            bool pinned = finding->reason == HM_REASON_PINNED_DIGEST_MISMATCH;
+            hm_buf_add_format(p->out, "    %s %s\n", pinned ? "pinned" : "signed",
+                              finding->expected);
         }
         if (finding->actual != NULL) {
             hm_buf_add_format(p->out, "    found  %s\n", finding->actual);
@@ -271,6 +329,7 @@ hm_status hm_report_text(const hm_report *report, uint64_t flags, char **text, h
     line(&p, "provenance", report->provenance_path);
     line(&p, "format", report->format != NULL ? report->format->title : NULL);
     signer(&p, report);
+    policy(&p, report);
     model(&p, report);
     reused(&p, report);
     entries(&p, report);

@@ -33,6 +33,9 @@ bool hm_error_is_memory(const hm_error *error);
 /* Moves `from` to `*error` (or frees it) and returns its status. `*from` becomes NULL. */
 hm_status hm_error_move(hm_error **error, hm_error **from);
 
+/* The same with a copy: `from` stays. */
+hm_status hm_error_copy(hm_error **error, const hm_error *from);
+
 #define HM_CLEANUP(function) __attribute__((cleanup(function)))
 #define hm_auto_error HM_CLEANUP(hm_error_free) hm_error *
 
@@ -51,7 +54,7 @@ char *hm_textf(const char *format, ...) HM_PRINTF(1, 2);
 
 void hm_auto_free_(void *pointer_pointer);
 /* Frees a list of texts and its elements. */
-void hm_texts_free(char ***list, size_t count);
+void hm_text_list_free(char ***list, size_t count);
 #define hm_auto_free HM_CLEANUP(hm_auto_free_)
 
 static inline bool hm_add_u64(uint64_t a, uint64_t b, uint64_t *sum) {
@@ -127,6 +130,8 @@ bool hm_utf8_valid(hm_bytes text);
 void hm_buf_add_printable(hm_buf *buf, hm_bytes text);
 /* Whether that leaves the text as it is. */
 bool hm_printable(hm_bytes text);
+/* Well-formed UTF-8 of which hm_buf_add_printable() would escape nothing but backslashes. */
+bool hm_text_plain(hm_bytes text);
 
 /* ---- time --------------------------------------------------------------------------------- */
 

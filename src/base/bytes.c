@@ -52,7 +52,7 @@ char *hm_textf(const char *format, ...) {
     return length < 0 ? NULL : text;
 }
 
-void hm_texts_free(char ***list, size_t count) {
+void hm_text_list_free(char ***list, size_t count) {
     for (size_t i = 0; i < count; i++) {
         free((*list)[i]);
     }

@@ -162,6 +162,23 @@ bool hm_error_is_memory(const hm_error *error) {
     return error == &out_of_memory;
 }
 
+hm_status hm_error_copy(hm_error **error, const hm_error *from) {
+    hm_status status = from != NULL && from->status != HM_OK ? from->status : HM_UNDECIDED;
+    if (error == NULL || *error != NULL) {
+        return status;
+    }
+    hm_error *made = from != NULL && from != &out_of_memory ? calloc(1, sizeof(*made)) : NULL;
+    if (made == NULL) {
+        (void)hm_fail_memory(error);
+        return status;
+    }
+    *made = (hm_error){.status = status, .reason = from->reason};
+    made->message = from->message != NULL ? hm_strdup(from->message) : NULL;
+    made->hint = from->hint != NULL ? hm_strdup(from->hint) : NULL;
+    *error = made;
+    return status;
+}
+
 hm_status hm_error_move(hm_error **error, hm_error **from) {
     hm_status status = hm_error_status(*from);
     if (error != NULL && *error == NULL) {

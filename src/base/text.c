@@ -49,6 +49,19 @@ static bool steers_terminal(uint32_t code) {
            (code >= 0x2060 && code <= 0x206f) || code == 0xfeff;
 }
 
+bool hm_text_plain(hm_bytes text) {
+    size_t i = 0;
+    while (i < text.length) {
+        uint32_t code = 0;
+        size_t length = hm_utf8_sequence(text.data + i, text.length - i, &code);
+        if (length == 0 || steers_terminal(code)) {
+            return false;
+        }
+        i += length;
+    }
+    return true;
+}
+
 static void add_escape(hm_buf *buf, uint32_t code) {
     switch (code) {
     case '\n': hm_buf_add_text(buf, "\\n"); break;

@@ -111,6 +111,25 @@ hm_status hm_certificate_der(X509 *certificate, hm_buf *der, hm_error **error) {
     return hm_buf_check(der, error);
 }
 
+hm_status hm_certificate_key_fingerprint(X509 *certificate, char **fingerprint, hm_error **error) {
+    uint8_t digest[EVP_MAX_MD_SIZE];
+    unsigned size = 0;
+    uint8_t *der = NULL;
+    int length = i2d_PUBKEY(X509_get0_pubkey(certificate), &der);
+    bool done =
+        length > 0 && EVP_Digest(der, (size_t)length, digest, &size, EVP_sha256(), NULL) == 1;
+    OPENSSL_free(der);
+    if (!done) {
+        return hm_fail_crypto(error, HM_UNDECIDED, HM_REASON_NONE, "cannot digest a public key");
+    }
+    *fingerprint = hm_alloc(2 * (size_t)size + 1, 1);
+    if (*fingerprint == NULL) {
+        return hm_fail_memory(error);
+    }
+    hm_hex(digest, size, *fingerprint);
+    return HM_OK;
+}
+
 /* Names alone do not tell: an issuer may sign a certificate that bears its own name. */
 bool hm_certificate_self_signed(X509 *certificate) {
     bool self_signed = X509_self_signed(certificate, 1) == 1;

@@ -100,6 +100,9 @@ HM_MUST_USE hm_status hm_certificates_parse(hm_bytes pem, const char *what,
 HM_MUST_USE hm_status hm_certificate_parse_der(hm_bytes der, const char *what, X509 **certificate,
                                                hm_error **error);
 HM_MUST_USE hm_status hm_certificate_der(X509 *certificate, hm_buf *der, hm_error **error);
+/* Lower-case hex SHA-256 of its key's DER SubjectPublicKeyInfo. Newly allocated. */
+HM_MUST_USE hm_status hm_certificate_key_fingerprint(X509 *certificate, char **fingerprint,
+                                                     hm_error **error);
 bool hm_certificate_self_signed(X509 *certificate);
 
 /* ---- signers -------------------------------------------------------------------------------- */

@@ -168,3 +168,47 @@ hm_status hm_model_relative(const hm_model *model, const char *path, char **rela
     *relative = hm_buf_steal_text(&inside);
     return *relative != NULL ? HM_OK : hm_fail_memory(error);
 }
+
+static int open_itself(const hm_model *model) {
+    return model->is_file ? hm_open_beneath(model->fd, model->name, O_PATH | O_NOFOLLOW, false)
+                          : dup(model->fd);
+}
+
+/* NULL where there is no /proc, or a path is longer than it can tell. */
+static char *descriptor_path(int fd) {
+    hm_auto_free char *link = hm_textf("/proc/self/fd/%d", fd);
+    hm_auto_free char *text = hm_alloc(PATH_MAX, 1);
+    ssize_t length = link != NULL && text != NULL ? readlink(link, text, PATH_MAX) : -1;
+    return length > 0 && length < PATH_MAX ? hm_strndup(text, (size_t)length) : NULL;
+}
+
+/* A text such as "/models/x (deleted)" may be a path as well: only identity tells. */
+static bool leads_to(const char *path, const struct stat *wanted) {
+    struct stat st;
+    return path != NULL && path[0] == '/' && lstat(path, &st) == 0 && st.st_dev == wanted->st_dev &&
+           st.st_ino == wanted->st_ino;
+}
+
+hm_status hm_model_real_path(const hm_model *model, char **path, hm_error **error) {
+    struct stat st;
+    hm_auto_fd fd = open_itself(model);
+    if (fd < 0 || fstat(fd, &st) != 0) {
+        return hm_fail_errno(error, errno, "cannot look at %s", model->path);
+    }
+    if (model->is_file && (st.st_dev != model->device || st.st_ino != model->inode)) {
+        return hm_fail(error, HM_REFUSED, HM_REASON_CHANGED_WHILE_READING,
+                       "%s was replaced while it was being read", model->path);
+    }
+    hm_auto_free char *known = descriptor_path(fd);
+    if (!leads_to(known, &st)) {
+        hm_auto_free_(&known);
+        known = realpath(model->path, NULL);
+    }
+    if (!leads_to(known, &st)) {
+        return hm_fail(error, HM_UNDECIDED, HM_REASON_NONE, "cannot tell where %s really lies",
+                       model->path);
+    }
+    *path = known;
+    known = NULL;
+    return HM_OK;
+}

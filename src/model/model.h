@@ -137,6 +137,12 @@ bool hm_entry_same(const hm_entry *entry, const struct stat *st);
 HM_MUST_USE hm_status hm_model_relative(const hm_model *model, const char *path, char **relative,
                                         hm_error **error);
 
+/*
+ * Where the model really lies: absolute, without links, as the kernel knows the descriptor, not as
+ * the caller wrote it. ::HM_UNDECIDED when nobody can tell.
+ */
+HM_MUST_USE hm_status hm_model_real_path(const hm_model *model, char **path, hm_error **error);
+
 /* ---- manifest ------------------------------------------------------------------------------- */
 
 typedef enum hm_method {

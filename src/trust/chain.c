@@ -190,8 +190,28 @@ static hm_status check_authorities(const STACK_OF(X509) *chain, hm_error **error
     return HM_OK;
 }
 
+/* A key that is revoked must not vouch for others either, so the keys on the way are taken down. */
+static hm_status note_authorities(const STACK_OF(X509) *chain, hm_signer_identity *who,
+                                  hm_error **error) {
+    for (int i = 1; i < sk_X509_num(chain); i++) {
+        hm_auto_free char *fingerprint = NULL;
+        hm_status status =
+            hm_certificate_key_fingerprint(sk_X509_value(chain, i), &fingerprint, error);
+        if (status != HM_OK) {
+            return status;
+        }
+        if (!hm_grow(&who->authorities, who->authority_count, &who->authority_capacity,
+                     sizeof(char *))) {
+            return hm_fail_memory(error);
+        }
+        who->authorities[who->authority_count++] = fingerprint;
+        fingerprint = NULL;
+    }
+    return HM_OK;
+}
+
 static hm_status check_path(const hm_trusted_signer *signer, STACK_OF(X509) *certificates,
-                            int64_t time, hm_error **error) {
+                            int64_t time, hm_signer_identity *who, hm_error **error) {
     auto_store store = X509_STORE_new();
     auto_store_ctx ctx = X509_STORE_CTX_new();
     if (store == NULL || ctx == NULL) {
@@ -206,7 +226,8 @@ static hm_status check_path(const hm_trusted_signer *signer, STACK_OF(X509) *cer
         return fail_chain(ctx, error);
     }
     ERR_clear_error();
-    return check_authorities(X509_STORE_CTX_get0_chain(ctx), error);
+    status = check_authorities(X509_STORE_CTX_get0_chain(ctx), error);
+    return status == HM_OK ? note_authorities(X509_STORE_CTX_get0_chain(ctx), who, error) : status;
 }
 
 /* ---- the leaf ------------------------------------------------------------------------------- */
@@ -298,7 +319,7 @@ static hm_status judge_leaf(const hm_trusted_signer *signer, uint64_t allow,
         status = choose_time(allow, who, error);
     }
     if (status == HM_OK) {
-        status = check_path(signer, certificates, who->judged_at, error);
+        status = check_path(signer, certificates, who->judged_at, who, error);
     }
     if (status == HM_OK) {
         status = check_usage(allow, leaf, who, error);

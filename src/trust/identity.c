@@ -82,6 +82,7 @@ typedef struct leaf_names {
     char *subject;      /* RFC 2253, all but ASCII escaped */
     char *subject_utf8; /* the same with UTF-8 left as it is, as people type it */
     GENERAL_NAMES *alternatives;
+    const X509_NAME *name;
     char fingerprint[2 * HM_FINGERPRINT_SIZE + 1];
 } leaf_names;
 
@@ -93,6 +94,7 @@ static void leaf_names_free(leaf_names *names) {
 
 static hm_status leaf_names_read(X509 *leaf, leaf_names *names, hm_error **error) {
     const X509_NAME *subject = X509_get_subject_name(leaf);
+    names->name = subject;
     hm_status status = hm_certificate_name(subject, &names->subject, error);
     if (status == HM_OK) {
         unsigned long flags = XN_FLAG_RFC2253 & ~(unsigned long)ASN1_STRFLGS_ESC_MSB;
@@ -136,6 +138,20 @@ static bool has_alternative(const GENERAL_NAMES *names, const char *value) {
     return false;
 }
 
+/* Of several organisations in one subject nobody knows which one the authority has looked into. */
+static bool has_organisation(const X509_NAME *subject, const char *value) {
+    int at = X509_NAME_get_index_by_NID(subject, NID_organizationName, -1);
+    if (at < 0 || X509_NAME_get_index_by_NID(subject, NID_organizationName, at) >= 0) {
+        return false;
+    }
+    uint8_t *text = NULL;
+    int length =
+        ASN1_STRING_to_UTF8(&text, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
+    bool same = length >= 0 && hm_bytes_equal_text(hm_bytes_of(text, (size_t)length), value);
+    OPENSSL_free(text);
+    return same;
+}
+
 static bool matches(const leaf_names *names, const struct hm_identity *wanted) {
     switch (wanted->kind) {
     case HM_IDENTITY_SUBJECT:
@@ -143,6 +159,7 @@ static bool matches(const leaf_names *names, const struct hm_identity *wanted) {
                strcmp(names->subject_utf8, wanted->value) == 0;
     case HM_IDENTITY_SAN: return has_alternative(names->alternatives, wanted->value);
     case HM_IDENTITY_FINGERPRINT: return strcmp(names->fingerprint, wanted->value) == 0;
+    case HM_IDENTITY_ORGANISATION: return has_organisation(names->name, wanted->value);
     }
     return false;
 }
@@ -152,6 +169,7 @@ static const char *kind_text(hm_identity_kind kind) {
     case HM_IDENTITY_SUBJECT: return "subject";
     case HM_IDENTITY_SAN: return "alternative name";
     case HM_IDENTITY_FINGERPRINT: return "fingerprint";
+    case HM_IDENTITY_ORGANISATION: return "organisation";
     }
     return "identity";
 }
@@ -175,7 +193,7 @@ static bool satisfied(const hm_trusted_signer *signer, const leaf_names *names,
 
 hm_status hm_identity_check(const hm_trusted_signer *signer, X509 *leaf, hm_error **error) {
     static const hm_identity_kind kinds[] = {HM_IDENTITY_SUBJECT, HM_IDENTITY_SAN,
-                                             HM_IDENTITY_FINGERPRINT};
+                                             HM_IDENTITY_FINGERPRINT, HM_IDENTITY_ORGANISATION};
     HM_CLEANUP(leaf_names_free) leaf_names names = {.subject = NULL};
     const struct hm_identity *first = NULL;
     hm_status status = leaf_names_read(leaf, &names, error);
@@ -266,7 +284,8 @@ void hm_signer_identity_free(hm_signer_identity *who) {
     hm_auto_free_(&who->algorithm);
     hm_auto_free_(&who->subject);
     hm_auto_free_(&who->issuer);
-    hm_texts_free(&who->alternative_names, who->alternative_name_count);
-    hm_texts_free(&who->warnings, who->warning_count);
+    hm_text_list_free(&who->alternative_names, who->alternative_name_count);
+    hm_text_list_free(&who->authorities, who->authority_count);
+    hm_text_list_free(&who->warnings, who->warning_count);
     *who = (hm_signer_identity){.by_certificate = false};
 }

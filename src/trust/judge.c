@@ -4,9 +4,12 @@
 
 #include <string.h>
 
-static hm_status untrusted(hm_error **error, const char *message, const char *hint) {
+static hm_status untrusted(const hm_policy *policy, hm_error **error, const char *message,
+                           const char *hint) {
     (void)hm_fail(error, HM_REFUSED, HM_REASON_UNTRUSTED_SIGNER, "%s", message);
-    hm_error_add_hint(error, "%s", hint);
+    if (policy->path == NULL) {
+        hm_error_add_hint(error, "%s", hint);
+    }
     return HM_REFUSED;
 }
 
@@ -70,9 +73,18 @@ static void candidates_free(candidates *found) {
     hm_auto_free_(&found->list);
 }
 
+static bool is_bounded(const hm_trusted_key *trusted) {
+    return trusted->not_before != HM_TIME_ALWAYS || trusted->not_after != HM_TIME_NEVER;
+}
+
+static bool in_period(const hm_trusted_key *trusted, int64_t time) {
+    return !is_bounded(trusted) ||
+           (time >= 0 && time >= trusted->not_before && time <= trusted->not_after);
+}
+
 /* A signer who is known by the identity in a certificate is not known by a bare key. */
-static hm_status gather(const hm_policy *policy, const bool *allowed, candidates *found,
-                        hm_error **error) {
+static hm_status gather(const hm_policy *policy, const bool *allowed, int64_t time, bool good_now,
+                        candidates *found, hm_error **error) {
     for (size_t i = 0; i < policy->signer_count; i++) {
         const hm_trusted_signer *signer = &policy->signers[i];
         if (allowed != NULL && !allowed[i]) {
@@ -80,6 +92,9 @@ static hm_status gather(const hm_policy *policy, const bool *allowed, candidates
         }
         found->any_key = found->any_key || signer->key_count > 0;
         for (size_t k = 0; k < signer->key_count && signer->identity_count == 0; k++) {
+            if (in_period(&signer->keys[k], time) != good_now) {
+                continue;
+            }
             if (!hm_grow(&found->list, found->count, &found->capacity, sizeof(candidate))) {
                 return hm_fail_memory(error);
             }
@@ -94,8 +109,8 @@ static hm_status gather(const hm_policy *policy, const bool *allowed, candidates
  * The hint is not signed: it chooses among the keys that the policy believes anyway. One that fits
  * none of them saves the reader the riddle of a bad signature.
  */
-static hm_status find_hinted(const candidates *from, const char *hint, const candidate **chosen,
-                             hm_error **error) {
+static hm_status find_hinted(const hm_policy *policy, const candidates *from, const char *hint,
+                             const candidate **chosen, hm_error **error) {
     for (size_t i = 0; i < from->count; i++) {
         if (strcmp(from->list[i].trusted->key->hint, hint) == 0) {
             *chosen = &from->list[i];
@@ -108,8 +123,10 @@ static hm_status find_hinted(const candidates *from, const char *hint, const can
                   from->count == 1 ? "the key that is believed" : "the first believed key",
                   first->hint);
     hm_error_add_hint(error,
-                      "give the public key of whoever signed with --key; the believed one "
-                      "has the fingerprint %s",
+                      policy->path == NULL
+                          ? "give the public key of whoever signed with --key; the believed one "
+                            "has the fingerprint %s"
+                          : "the first key of the rule's signers has the fingerprint %s",
                       first->fingerprint);
     return HM_REFUSED;
 }
@@ -141,19 +158,22 @@ static hm_status find_by_trying(const candidates *from, const hm_envelope *envel
                    from->count);
 }
 
-static hm_status find_key(const candidates *from, const hm_envelope *envelope,
-                          hm_signer_identity *who, const candidate **chosen, hm_error **error) {
+static hm_status find_key(const hm_policy *policy, const candidates *from,
+                          const hm_envelope *envelope, hm_signer_identity *who,
+                          const candidate **chosen, hm_error **error) {
     const char *hint = envelope->key_hint;
     if (!from->any_key) {
-        return untrusted(error, "the signature is by a bare key; only certificates are believed",
+        return untrusted(policy, error,
+                         "the signature is by a bare key; only certificates are believed",
                          "give the signer's public key with --key");
     }
     if (from->count == 0) {
-        return untrusted(error, "the signature is by a bare key, which has no identity to compare",
+        return untrusted(policy, error,
+                         "the signature is by a bare key, which has no identity to compare",
                          "identities are those of certificates");
     }
     if (hint != NULL && hint[0] != '\0') {
-        hm_status status = find_hinted(from, hint, chosen, error);
+        hm_status status = find_hinted(policy, from, hint, chosen, error);
         return status == HM_OK ? verify_parts((*chosen)->trusted->key, envelope, error) : status;
     }
     if (envelope->material == HM_MATERIAL_KEY) {
@@ -185,7 +205,7 @@ static hm_status refuse_period(const candidate *chosen, const char *what, int64_
 
 static hm_status check_period(const candidate *chosen, int64_t time, hm_error **error) {
     const hm_trusted_key *trusted = chosen->trusted;
-    bool bounded = trusted->not_before != HM_TIME_ALWAYS || trusted->not_after != HM_TIME_NEVER;
+    bool bounded = is_bounded(trusted);
     if (bounded && time < 0) {
         return hm_fail(error, HM_UNDECIDED, HM_REASON_NONE,
                        "the clock makes no sense, so the key's period cannot be judged");
@@ -216,9 +236,13 @@ static hm_status judge_key(const hm_policy *policy, const bool *allowed,
                            const hm_envelope *envelope, hm_signer_identity *who, hm_error **error) {
     HM_CLEANUP(candidates_free) candidates from = {.list = NULL};
     const candidate *chosen = NULL;
-    hm_status status = gather(policy, allowed, &from, error);
+    /* Two signers may have one key for different periods: the one for now goes first. */
+    hm_status status = gather(policy, allowed, who->judged_at, true, &from, error);
     if (status == HM_OK) {
-        status = find_key(&from, envelope, who, &chosen, error);
+        status = gather(policy, allowed, who->judged_at, false, &from, error);
+    }
+    if (status == HM_OK) {
+        status = find_key(policy, &from, envelope, who, &chosen, error);
     }
     if (status == HM_OK) {
         status = check_period(chosen, who->judged_at, error);
@@ -277,13 +301,40 @@ static hm_status judge_chain(const hm_policy *policy, const bool *allowed,
         }
         (void)hm_error_move(cause == NULL ? &cause : NULL, &refusal);
     }
-    return cause != NULL
-               ? hm_error_move(error, &cause)
-               : untrusted(error, "the signature is by certificate; only bare keys are believed",
-                           "give the root that the certificate leads to with --root");
+    return cause != NULL ? hm_error_move(error, &cause)
+                         : untrusted(policy, error,
+                                     "the signature is by certificate; only bare keys are believed",
+                                     "give the root that the certificate leads to with --root");
 }
 
 /* ---- any ------------------------------------------------------------------------------------ */
+
+static hm_status refuse_revoked(const hm_revocation *revocation, bool signer, hm_error **error) {
+    hm_auto_buf since = {.data = NULL};
+    hm_buf_add_time(&since, revocation->since);
+    hm_status status = hm_buf_check(&since, error);
+    if (status != HM_OK) {
+        return status;
+    }
+    const char *reason = revocation->reason;
+    (void)hm_fail(error, HM_REFUSED, HM_REASON_REVOKED_KEY,
+                  "the signature is by %s %s, which is revoked since %s%s%s",
+                  signer ? "the key" : "certificate under an authority with the key",
+                  revocation->fingerprint, (const char *)since.data, reason != NULL ? ": " : "",
+                  reason != NULL ? reason : "");
+    hm_error_add_hint(error, "fetch the model from a copy that is known to be good, and have "
+                             "it signed with a current key");
+    return HM_REFUSED;
+}
+
+static bool is_authority(const hm_signer_identity *who, const char *fingerprint) {
+    for (size_t i = 0; i < who->authority_count; i++) {
+        if (strcmp(who->authorities[i], fingerprint) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
 
 /*
  * Whoever has a stolen key can date a signature as he likes. So from the moment on since which the
@@ -293,24 +344,11 @@ static hm_status check_revocations(const hm_policy *policy, const hm_signer_iden
                                    int64_t time, hm_error **error) {
     for (size_t i = 0; i < policy->revocation_count; i++) {
         const hm_revocation *revocation = &policy->revocations[i];
-        bool known = strcmp(revocation->fingerprint, who->fingerprint) == 0;
-        if (!known || (time >= 0 && time < revocation->since)) {
-            continue;
+        bool signer = strcmp(revocation->fingerprint, who->fingerprint) == 0;
+        bool yet_to_come = time >= 0 && time < revocation->since;
+        if (!yet_to_come && (signer || is_authority(who, revocation->fingerprint))) {
+            return refuse_revoked(revocation, signer, error);
         }
-        hm_auto_buf since = {.data = NULL};
-        hm_buf_add_time(&since, revocation->since);
-        hm_status status = hm_buf_check(&since, error);
-        if (status != HM_OK) {
-            return status;
-        }
-        const char *reason = revocation->reason;
-        (void)hm_fail(error, HM_REFUSED, HM_REASON_REVOKED_KEY,
-                      "the signature is by the key %s, which is revoked since %s%s%s",
-                      who->fingerprint, (const char *)since.data, reason != NULL ? ": " : "",
-                      reason != NULL ? reason : "");
-        hm_error_add_hint(error, "fetch the model from a copy that is known to be good, and have "
-                                 "it signed with a current key");
-        return HM_REFUSED;
     }
     return HM_OK;
 }

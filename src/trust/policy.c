@@ -131,10 +131,15 @@ void hm_policy_free(hm_policy **policy) {
     for (size_t i = 0; i < ended->revocation_count; i++) {
         hm_auto_free_(&ended->revocations[i].reason);
     }
+    for (size_t i = 0; i < ended->rule_count; i++) {
+        hm_rule_free(&ended->rules[i]);
+    }
     hm_provenance_demand_free(&ended->provenance);
+    hm_text_list_free(&ended->warnings, ended->warning_count);
     hm_auto_free_(&ended->signers);
     hm_auto_free_(&ended->revocations);
-    hm_texts_free(&ended->warnings, ended->warning_count);
+    hm_auto_free_(&ended->rules);
+    hm_auto_free_(&ended->path);
     hm_auto_free_(policy);
     *policy = NULL;
 }
@@ -147,10 +152,21 @@ static hm_status check_call(const hm_policy *policy, const void *value, const ch
     return HM_OK;
 }
 
+/* What a file says is all that holds: its rules would not know of anything added to it. */
+static hm_status check_addition(const hm_policy *policy, const void *value, const char *function,
+                                hm_error **error) {
+    hm_status status = check_call(policy, value, function, error);
+    if (status == HM_OK && policy->path != NULL) {
+        status = hm_fail(error, HM_USAGE, HM_REASON_NONE,
+                         "%s: nothing can be added to the policy of a file", function);
+    }
+    return status;
+}
+
 hm_status hm_policy_add_key(hm_policy *policy, const char *path, hm_error **error) {
     static const hm_trusted_key always = {.not_before = HM_TIME_ALWAYS, .not_after = HM_TIME_NEVER};
     HM_CLEANUP(hm_pubkey_free) hm_pubkey *key = NULL;
-    hm_status status = check_call(policy, path, "hm_policy_add_key", error);
+    hm_status status = check_addition(policy, path, "hm_policy_add_key", error);
     if (status == HM_OK) {
         status = hm_pubkey_load(path, &key, error);
     }
@@ -159,7 +175,7 @@ hm_status hm_policy_add_key(hm_policy *policy, const char *path, hm_error **erro
 }
 
 hm_status hm_policy_add_root(hm_policy *policy, const char *path, hm_error **error) {
-    hm_status status = check_call(policy, path, "hm_policy_add_root", error);
+    hm_status status = check_addition(policy, path, "hm_policy_add_root", error);
     return status == HM_OK ? hm_trusted_signer_add_root(&policy->signers[0], path, error) : status;
 }
 
@@ -182,6 +198,7 @@ static hm_status normalise(hm_identity_kind kind, const char *value, char **norm
     switch (kind) {
     case HM_IDENTITY_SUBJECT:
     case HM_IDENTITY_SAN:
+    case HM_IDENTITY_ORGANISATION:
         *normal = hm_strdup(value);
         return *normal != NULL ? HM_OK : hm_fail_memory(error);
     case HM_IDENTITY_FINGERPRINT:
@@ -219,7 +236,7 @@ hm_status hm_trusted_signer_require_identity(hm_trusted_signer *signer, hm_ident
 
 hm_status hm_policy_require_identity(hm_policy *policy, hm_identity_kind kind, const char *value,
                                      hm_error **error) {
-    hm_status status = check_call(policy, value, "hm_policy_require_identity", error);
+    hm_status status = check_addition(policy, value, "hm_policy_require_identity", error);
     return status == HM_OK
                ? hm_trusted_signer_require_identity(&policy->signers[0], kind, value, error)
                : status;
@@ -248,8 +265,11 @@ hm_status hm_policy_allow(hm_policy *policy, uint64_t flags, hm_error **error) {
         return hm_fail(error, HM_USAGE, HM_REASON_NONE, "hm_policy_allow: %s",
                        policy == NULL ? "an argument is missing" : "a flag has no meaning here");
     }
-    policy->allow = flags;
-    return HM_OK;
+    hm_status status = check_addition(policy, policy, "hm_policy_allow", error);
+    if (status == HM_OK) {
+        policy->allow = flags;
+    }
+    return status;
 }
 
 hm_status hm_policy_set_time(hm_policy *policy, int64_t time, hm_error **error) {

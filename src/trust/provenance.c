@@ -7,8 +7,8 @@
 /* ---- demands -------------------------------------------------------------------------------- */
 
 void hm_provenance_demand_free(hm_provenance_demand *demand) {
-    hm_texts_free(&demand->datasets, demand->dataset_count);
-    hm_texts_free(&demand->builders, demand->builder_count);
+    hm_text_list_free(&demand->datasets, demand->dataset_count);
+    hm_text_list_free(&demand->builders, demand->builder_count);
     *demand = (hm_provenance_demand){.required = false};
 }
 

@@ -64,6 +64,60 @@ HM_MUST_USE hm_status hm_provenance_demand_check(const hm_provenance_demand *dem
                                                  const hm_provenance *provenance, const char *what,
                                                  hm_error **error);
 
+/* ---- rules ---------------------------------------------------------------------------------- */
+
+typedef struct hm_texts {
+    char **list;
+    size_t count, capacity;
+} hm_texts;
+HM_MUST_USE hm_status hm_texts_add(hm_texts *texts, const char *text, hm_error **error);
+void hm_texts_free(hm_texts *texts);
+
+/*
+ * Patterns: `*` and `?` within a component, `[a-z]`, `[!x]`, and, as a whole component of a path,
+ * `**` for any number of components (at the end: for one or more). Anchored at both ends. A text
+ * that is not UTF-8, or holds control characters, is matched by no pattern at all, so that nobody
+ * gets from one rule into a laxer one by the bytes of a name.
+ */
+/* NULL when the pattern is sound; else why it is not. */
+const char *hm_pattern_fault(const char *pattern, bool is_path);
+bool hm_pattern_match_name(const char *pattern, const char *name);
+/* `path`: absolute, real. */
+bool hm_pattern_match_path(const char *pattern, const char *path);
+
+/* How a digest that the policy states is computed. */
+typedef enum hm_pin_kind {
+    HM_PIN_NONE,
+    HM_PIN_FILE,  /* SHA-256 of the content of a model that is a single file */
+    HM_PIN_FILES, /* the same of every file of a model, by name */
+    HM_PIN_MODEL, /* the model digest */
+} hm_pin_kind;
+const char *hm_pin_kind_name(hm_pin_kind kind);
+
+typedef struct hm_pin {
+    char *name;         /* of HM_PIN_FILES */
+    uint8_t digest[32]; /* SHA-256, whatever the kind */
+} hm_pin;
+
+/* What is demanded of the models that the patterns fit. */
+typedef struct hm_rule {
+    size_t line;     /* in the file */
+    hm_texts names;  /* patterns; none: any name */
+    hm_texts paths;  /* likewise */
+    bool *allowed;   /* per signer of the policy; NULL: no signature is demanded */
+    uint64_t needed; /* signatures by distinct signers; 0: none is demanded */
+    const hm_format *format;
+    hm_texts signatures; /* where they lie, relative to the model; "{name}" is its name */
+    hm_pin_kind pin_kind;
+    hm_pin *pins;
+    size_t pin_count, pin_capacity;
+    hm_hash pin_hash; /* of HM_PIN_MODEL: how files are digested, and in what pieces */
+    uint64_t pin_shard_size;
+    bool warn_unsigned;
+    uint64_t allow;
+    hm_provenance_demand provenance;
+} hm_rule;
+
 struct hm_policy {
     hm_trusted_signer *signers; /* the first is the one without a name */
     size_t signer_count, signer_capacity;
@@ -76,7 +130,25 @@ struct hm_policy {
     bool time_set;
     char **warnings; /* of how it was made: what every report that rests on it has to say */
     size_t warning_count, warning_capacity;
+    char *path; /* of the file it was loaded from; NULL: made by calls, and without rules */
+    hm_rule *rules;
+    size_t rule_count, rule_capacity;
 };
+
+/* hm_policy_load() of bytes; `path` names them, and its folder is where relative paths begin. */
+HM_MUST_USE hm_status hm_policy_parse(hm_bytes text, const char *path, hm_policy **policy,
+                                      hm_error **error);
+/* `*rule` stays good until the next one is added. */
+HM_MUST_USE hm_status hm_policy_add_rule(hm_policy *policy, hm_rule **rule, hm_error **error);
+void hm_rule_free(hm_rule *rule);
+typedef enum hm_rule_fit {
+    HM_RULE_FITS,
+    HM_RULE_OTHER_NAME,
+    HM_RULE_OTHER_PATH,
+} hm_rule_fit;
+hm_rule_fit hm_rule_fits(const hm_rule *rule, const char *name, const char *path);
+/* The first rule that fits, or NULL. */
+const hm_rule *hm_policy_choose(const hm_policy *policy, const char *name, const char *path);
 
 /* Adds a signer without keys; `*signer` stays good until the next one is added. */
 HM_MUST_USE hm_status hm_policy_add_signer(hm_policy *policy, const char *name,
@@ -116,6 +188,8 @@ typedef struct hm_signer_identity {
     char certificate_fingerprint[2 * HM_FINGERPRINT_SIZE + 1];
     int64_t not_before, not_after;
     int64_t judged_at;
+    char **authorities; /* fingerprints of the public keys that the leaf leads to, root included */
+    size_t authority_count, authority_capacity;
     char **warnings; /* what was let pass by an option, or could not be compared */
     size_t warning_count, warning_capacity;
 } hm_signer_identity;
@@ -132,6 +206,16 @@ HM_MUST_USE hm_status hm_trust_judge_among(const hm_policy *policy, const bool *
 /* The same among all signers. */
 HM_MUST_USE hm_status hm_trust_judge(const hm_policy *policy, const hm_envelope *envelope,
                                      int64_t now, hm_signer_identity *who, hm_error **error);
+/* The same among the signers of a rule, on its conditions. */
+HM_MUST_USE hm_status hm_rule_judge(const hm_policy *policy, const hm_rule *rule,
+                                    const hm_envelope *envelope, int64_t now,
+                                    hm_signer_identity *who, hm_error **error);
+/*
+ * Whether two signers found may be one and the same: by name, by key, or because the policy gives
+ * both names one key. For a threshold they count once.
+ */
+bool hm_policy_same_party(const hm_policy *policy, const hm_signer_identity *a,
+                          const hm_signer_identity *b);
 void hm_signer_identity_free(hm_signer_identity *who);
 
 /* Takes down what a leaf certificate says of its holder. Believes nothing of it. */

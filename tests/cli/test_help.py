@@ -9,7 +9,8 @@ import pytest
 import support
 
 COMMANDS = [["key", "generate"], ["key", "list"], ["key", "show"], ["key", "rotate"],
-            ["key", "revoke"], ["key", "export"], ["sign"], ["verify"], ["digest"], ["inspect"]]  # fmt: skip
+            ["key", "revoke"], ["key", "export"], ["sign"], ["verify"], ["digest"], ["inspect"],
+            ["policy", "check"], ["policy", "explain"]]  # fmt: skip
 MAN = support.ROOT / "docs" / "man"
 
 # Every option there is, so that none comes or goes unseen.
@@ -24,8 +25,8 @@ OPTIONS = {
     "sign": "key passphrase-file passphrase-fd cert chain format signature hash files shards "
             "shard-size shards-signature ignore include-git follow-symlinks name-dot signer-id "
             "key-version metadata provenance parts reuse jobs list json no-progress help",
-    "verify": "key root keyring keyring-key keyring-signer keyring-min-version identity-subject "
-              "identity-san identity-fingerprint signature format name "
+    "verify": "policy key root keyring keyring-key keyring-signer keyring-min-version "
+              "identity-subject identity-san identity-fingerprint signature format name "
               "provenance require-provenance provenance-dataset provenance-builder "
               "ignore include-git ignore-unsigned strict-paths fail-fast allow-symlinks "
               "allow-v0.2.0 allow-expired-certificates allow-missing-eku jobs list json "
@@ -33,6 +34,8 @@ OPTIONS = {
     "digest": "hash files shards shard-size ignore include-git follow-symlinks part out jobs list json "
               "no-progress help",
     "inspect": "list json help",
+    "policy check": "json help",
+    "policy explain": "policy name json help",
 }  # fmt: skip
 
 
@@ -173,7 +176,11 @@ def in_manual(text):
 
 @pytest.mark.parametrize("command", COMMANDS, ids=ids)
 def test_the_manual_has_the_options_of_help(hallmark, command):
-    options = listed(hallmark(*command, "--help", expect=0).out)
+    """A page for several commands has the options of all of them."""
+    options = {}
+    for other in COMMANDS:
+        if section(other) == section(command):
+            options |= listed(hallmark(*other, "--help", expect=0).out)
     manual = in_manual(section(command))
     options.pop("help")
     manual.pop("help", None)
@@ -184,7 +191,7 @@ def test_the_manual_names_every_command(hallmark):
     text = (MAN / "hallmark.1.scd").read_text()
     for command in COMMANDS:
         assert f"*hallmark-{command[0]}*(1)" in text
-    for status in "0123":
+    for status in "01234":
         assert re.search(rf"^\s*[|*]?.*\*?{status}\*?", text, re.MULTILINE)
 
 

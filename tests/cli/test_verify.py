@@ -65,7 +65,8 @@ def test_the_report_lists_what_was_verified(ec, signed, verify):
     assert {e["name"]: e["end"] for e in report["entries"]} == {n: len(d) for n, d in FILES.items()}
     assert report["model"]["files"] == len(FILES)
     assert report["signer"] == {"key_type": "ec-p256", "algorithm": "ECDSA P-256 SHA-256",
-                                "key_fingerprint": ec.fingerprint, "certificate": None}  # fmt: skip
+                                "key_fingerprint": ec.fingerprint, "name": None,
+                                "key_version": None, "certificate": None}  # fmt: skip
     assert report["ignored"] == [{"path": "model.sig", "by": "signature-file"}]
     assert report["findings"] == report["unsigned"] == report["warnings"] == []
 

@@ -351,6 +351,34 @@ class VerifyWithProvenance(Verify):
         return [*super().arguments(), "--require-provenance"]
 
 
+class VerifyByPolicy(Verify):
+    """The same by a policy file that demands two signatures and a digest."""
+
+    def __init__(self, hallmark, keys, folder, *, tampered=False):
+        super().__init__(hallmark, keys, folder, "oms", directory=True)
+        digest = hallmark("digest", self.model, "--json", expect=support.OK).json()
+        other = keys["python", "ec-p256", "second"]
+        second = folder / "second.sig"
+        hallmark("sign", self.model, "--key", other.private, "--signature", second, expect=support.OK)
+        self.policy = folder / "policy.yaml"
+        self.policy.write_text(json.dumps({
+            "version": 1,
+            "signers": {"a": {"keys": [{"file": str(self.key.public), "version": 1}]},
+                        "b": {"keys": [str(other.public)]}},
+            "models": [{"name": "other", "signers": "a"},
+                       {"path": "/**", "signers": ["a", "b"], "threshold": 2, "format": "oms",
+                        "pinned": {"model": digest["model"]["model_digest"]}}],
+        }))  # fmt: skip
+        self.signatures = ["--signature", self.signature, "--signature", second]
+        if tampered:
+            self.statuses = (support.REFUSED, support.UNDECIDED)
+            support.flip(self.model / "sub" / "weights.bin", -1)
+        self.before = support.snapshot(folder)
+
+    def arguments(self):
+        return ["verify", self.model, "--policy", self.policy, *self.signatures, "--jobs", "2"]
+
+
 class Digest:
     """Digesting a directory; a digest that is printed is the right one."""
 
@@ -532,6 +560,8 @@ SCENARIOS = {
     "tampered-manifest-json": lambda h, k, f: Verify(h, k, f, "manifest-json", tampered=True),
     "verify-provenance": lambda h, k, f: VerifyWithProvenance(h, k, f),
     "tampered-provenance": lambda h, k, f: VerifyWithProvenance(h, k, f, tampered=True),
+    "verify-policy": lambda h, k, f: VerifyByPolicy(h, k, f),
+    "tampered-policy": lambda h, k, f: VerifyByPolicy(h, k, f, tampered=True),
     "digest": lambda h, k, f: Digest(h, k, f),
     "digest-part": lambda h, k, f: DigestPart(h, k, f),
     "generate": lambda h, _k, f: Generate(h, f),

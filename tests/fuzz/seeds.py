@@ -229,7 +229,57 @@ def from_keys(seeds):
 # ---- other sources ------------------------------------------------------------------------------
 
 
+POLICY_SIGNER = """\
+version: 1
+signers:
+  "ali ce":
+    keys:
+      - pem: |
+          -----BEGIN PUBLIC KEY-----
+          MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEPITN2cLddhVKnazRvooo0N2Qqtyq
+          t0UpbN8gyrxHpk3Fb9wENTXizpoeylRjwuabr3XoRz62gfMw540i5vEmfQ==
+          -----END PUBLIC KEY-----
+        version: 3
+        not-before: 2026-01-01
+        not-after: 2026-12-31T23:59:59Z
+        revoked: {since: 2026-06-01, reason: lost}
+"""
+POLICIES = [
+    "version: 1\nmodels: []\ndefault: refuse\n",
+    "%YAML 1.1\n---\n{version: 1, models: [], revoked: [{fingerprint: '" + "0" * 64
+    + "', since: 2026-01-05}]}\n...\n",
+    POLICY_SIGNER + """\
+models:
+  - name: [m, "resnet-*", "[a-z]?[!x]"]
+    path: [/models/**, "/srv/**/x/*"]
+    signers: ["ali ce"]
+    threshold: 1
+    format: oms
+    signatures: ["{name}.sig", a/b.sig]
+    unsigned: warn
+    allow: [symlinks, missing-eku]
+""",
+    POLICY_SIGNER + """\
+models:
+  - name: "*"
+    signers: ali ce
+    pinned: {file: "sha256:""" + "0a" * 32 + """"}
+""",
+    "version: 1\nmodels:\n- path: /**\n  pinned:\n    files:\n      \"a b\": 'sha256:"
+    + "ab" * 32 + "'\n",
+    "version: 1\nmodels:\n- name: x\n  pinned: {model: \"" + "ab" * 32
+    + "\", hash: blake3, shard-size: 4096}\n",
+    "version: 1\nmodels:\n- name: &a x\n  signers: *a\n",
+    "version: 1\nversion: 1\n",
+    "a: !!str b\n--- c\n",
+    "? [a, {b: c}]\n: >-\n  folded\n  text\n",
+    "signers: {a: {identity: {san: [a@b, 'URI:urn:x']}, roots: x.crt}}\n",
+]  # fmt: skip
+
+
 def from_texts(seeds):
+    for number, text in enumerate(POLICIES):
+        seeds.add("policy", f"policy-{number:02}", text)
     for number, text in enumerate(JSON_TEXTS):
         seeds.add("json", f"text-{number:02}", text.encode("utf-8", "surrogatepass"))
     for number, text in enumerate(NAMES):

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One verification: what its signatures share, and the way of one signature to a verdict. */
+#ifndef HM_VERIFY_H
+#define HM_VERIFY_H
+
+#include "report.h"
+
+/* What promises something about the model: a signature file, or the digests of a policy. */
+typedef struct hm_claim {
+    struct hm_verification *job;
+    hm_buf file;
+    hm_envelope envelope;
+    hm_promise promise;
+    hm_ignore ignore;
+    hm_tree tree;
+    hm_manifest found;
+    char *provenance;      /* where the statement beside the signature is looked for */
+    char *signed_name;     /* of a single file that has another now */
+    bool *wanted;          /* per entry of the tree */
+    hm_file_state *states; /* per entry of the tree */
+    hm_report *report;
+    char *place; /* where the signature was looked for; NULL: the formats' default places */
+    char fingerprint[2 * HM_FINGERPRINT_SIZE + 1]; /* of the key that signed, once that is known */
+    bool absent;                                   /* there is no signature file */
+    bool regular;                                  /* there is one, and it is a regular file */
+    bool measured; /* `found` and `states` are complete: others may use them */
+    bool pinned;   /* the policy's digests, not a signature */
+    bool counted;  /* good in every respect, and by somebody who was not counted before */
+    hm_status status;
+    hm_error *error; /* why it does not count */
+} hm_claim;
+
+typedef struct hm_verification {
+    const hm_model *model;
+    const hm_policy *policy;
+    const hm_rule *rule; /* NULL: a policy that was made by calls */
+    const hm_verify_options *options;
+    hm_claim **claims; /* in the order in which they are judged */
+    size_t claim_count, claim_capacity;
+} hm_verification;
+
+void hm_verification_free(hm_verification *job);
+/* A new claim with a report of its own. The job owns it. */
+HM_MUST_USE hm_status hm_claim_new(hm_verification *job, hm_claim **claim, hm_error **error);
+
+/*
+ * The steps; each only after the one before it succeeded. `path` NULL: the formats' default places.
+ * Sets claim->absent when ::HM_REFUSED unsigned means that nothing is there.
+ */
+HM_MUST_USE hm_status hm_claim_read(hm_claim *claim, const char *path, hm_error **error);
+HM_MUST_USE hm_status hm_claim_believe(hm_claim *claim, hm_error **error);
+/* Reads the model: whatever an earlier claim digested in the same way is not read again. */
+HM_MUST_USE hm_status hm_claim_compare(hm_claim *claim, hm_error **error);
+/* The parts of the latter, for what is no signature. */
+HM_MUST_USE hm_status hm_claim_find_files(hm_claim *claim, hm_error **error);
+HM_MUST_USE hm_status hm_claim_measure(hm_claim *claim, const hm_measure_options *options,
+                                       hm_error **error);
+HM_MUST_USE hm_status hm_claim_compare_files(hm_claim *claim, hm_error **error);
+
+/* Default place `index` of a signature of the model; NULL: none. `*last`: behind the last. */
+HM_MUST_USE hm_status hm_claim_default_place(const hm_verification *job, size_t index, char **path,
+                                             bool *last, hm_error **error);
+
+/*
+ * The statements beside the signatures, once the model is verified and the report has its digests:
+ * each that is there must be good, by a key that counted, and as demanded. `told`: the claim that
+ * the report is of.
+ */
+HM_MUST_USE hm_status hm_verify_provenances(const hm_verification *job, const hm_claim *told,
+                                            hm_report *report, hm_error **error);
+
+/* By the rule of a policy file that is about the model. `*told`: the claim whose report to show. */
+HM_MUST_USE hm_status hm_verify_by_rule(hm_verification *job, hm_policy_note *note, hm_claim **told,
+                                        hm_error **error);
+
+#endif
