@@ -3,10 +3,8 @@
 #include "provenance.h"
 #include "verify.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 /* The keys whose signatures counted. Newly allocated, the texts are the claims'. */
 static const char **counted_keys(const hm_verification *job, size_t *count) {
@@ -19,11 +17,6 @@ static const char **counted_keys(const hm_verification *job, size_t *count) {
         }
     }
     return keys;
-}
-
-static bool is_there(const char *path) {
-    struct stat st;
-    return lstat(path, &st) == 0 || (errno != ENOENT && errno != ENOTDIR);
 }
 
 /* Whether an earlier claim looks for its statement in the same place. */
@@ -78,7 +71,7 @@ hm_status hm_verify_provenances(const hm_verification *job, const hm_claim *told
             continue;
         }
         place = query.path;
-        if (is_there(place)) {
+        if (hm_path_taken(place)) {
             status = hm_provenance_verify(&query, report, error);
             good += status == HM_OK ? 1 : 0;
         }

@@ -8,11 +8,9 @@
 
 #include "compare.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 /* ---- the rule ------------------------------------------------------------------------------- */
 
@@ -110,11 +108,6 @@ static hm_status add_claims(hm_verification *job, const char *name, hm_error **e
     return status == HM_OK && job->claim_count == 0 ? add_claim(job, NULL, error) : status;
 }
 
-static bool is_there(const char *path) {
-    struct stat st;
-    return lstat(path, &st) == 0 || (errno != ENOENT && errno != ENOTDIR);
-}
-
 /*
  * Whether there is no signature file at all, not even a link to nowhere or one that cannot be
  * looked at, in any place where one is looked for without the caller's saying: otherwise naming a
@@ -125,14 +118,14 @@ static hm_status is_unsigned(const hm_verification *job, bool *result, hm_error 
     *result = false;
     for (size_t i = 0; i < job->claim_count; i++) {
         const hm_claim *claim = job->claims[i];
-        if (!claim->absent || (claim->place != NULL && is_there(claim->place))) {
+        if (!claim->absent || (claim->place != NULL && hm_path_taken(claim->place))) {
             return HM_OK;
         }
     }
     for (size_t i = 0; !last; i++) {
         hm_auto_free char *path = NULL;
         hm_status status = hm_claim_default_place(job, i, &path, &last, error);
-        if (status != HM_OK || (path != NULL && is_there(path))) {
+        if (status != HM_OK || (path != NULL && hm_path_taken(path))) {
             return status;
         }
     }

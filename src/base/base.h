@@ -128,8 +128,6 @@ bool hm_utf8_valid(hm_bytes text);
  * invalid UTF-8 and the backslash are written as escapes.
  */
 void hm_buf_add_printable(hm_buf *buf, hm_bytes text);
-/* Whether that leaves the text as it is. */
-bool hm_printable(hm_bytes text);
 /* Well-formed UTF-8 of which hm_buf_add_printable() would escape nothing but backslashes. */
 bool hm_text_plain(hm_bytes text);
 
@@ -194,6 +192,8 @@ HM_MUST_USE hm_status hm_write_files(const hm_new_file *files, size_t count, mod
 /* Removes what a writer of `path` that was killed in mid-step may have left beside it. */
 void hm_write_file_recover(const char *path);
 
+/* Whether something is at `path`, be it a link to nowhere or what cannot be looked at. */
+bool hm_path_taken(const char *path);
 /* Whether two paths name one place in one directory, which exists; what is there does not count. */
 bool hm_same_place(const char *a, const char *b);
 

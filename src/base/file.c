@@ -292,6 +292,11 @@ static bool same_directory(const placement *a, const placement *b) {
            left.st_ino == right.st_ino;
 }
 
+bool hm_path_taken(const char *path) {
+    struct stat st;
+    return lstat(path, &st) == 0 || (errno != ENOENT && errno != ENOTDIR);
+}
+
 bool hm_same_place(const char *a, const char *b) {
     HM_CLEANUP(placement_free) placement left = {.dir = -1, .fd = -1};
     HM_CLEANUP(placement_free) placement right = {.dir = -1, .fd = -1};

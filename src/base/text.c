@@ -95,18 +95,6 @@ void hm_buf_add_printable(hm_buf *buf, hm_bytes text) {
     }
 }
 
-bool hm_printable(hm_bytes text) {
-    for (size_t i = 0; i < text.length;) {
-        uint32_t code;
-        size_t length = hm_utf8_sequence(text.data + i, text.length - i, &code);
-        if (length == 0 || code == '\\' || steers_terminal(code)) {
-            return false;
-        }
-        i += length;
-    }
-    return true;
-}
-
 bool hm_time_is_set(void) {
     return secure_getenv("HALLMARK_TIME") != NULL;
 }

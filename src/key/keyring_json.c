@@ -9,7 +9,8 @@ static const char schema[] = "hallmark-keyring-v1";
 /* ---- texts ---------------------------------------------------------------------------------- */
 
 bool hm_keyring_text_valid(hm_bytes text) {
-    return text.length > 0 && text.length <= HM_KEYRING_TEXT_LIMIT && hm_printable(text);
+    return text.length > 0 && text.length <= HM_KEYRING_TEXT_LIMIT && hm_text_plain(text) &&
+           memchr(text.data, '\\', text.length) == NULL;
 }
 
 bool hm_keyring_base_valid(hm_bytes base) {
