@@ -107,7 +107,7 @@ static const cli_option options[] = {
 /* What a policy file says in place of the command line. */
 static bool says_whom(const arguments *given) {
     return given->keys.count > 0 || given->roots.count > 0 || given->subjects.count > 0 ||
-           given->names.count > 0 || given->fingerprints.count > 0;
+           given->names.count > 0 || given->fingerprints.count > 0 || given->keyring != NULL;
 }
 
 static bool allows(const arguments *given) {
@@ -121,7 +121,8 @@ static int check(const cli_command *command, const arguments *given, const char 
         return cli_usage(command, "name one model: a file or a directory");
     }
     if (given->policy != NULL && says_whom(given)) {
-        return cli_usage(command, "--policy says whom to believe: no --key, --root or --identity");
+        return cli_usage(command, "--policy says whom to believe: no --key, --root, --keyring or "
+                                  "--identity");
     }
     if (policy != NULL && allows(given)) {
         return cli_usage(command, "what is allowed stands in the policy %s, not in options",
@@ -129,7 +130,8 @@ static int check(const cli_command *command, const arguments *given, const char 
     }
     if (policy == NULL && given->keys.count == 0 && given->roots.count == 0 &&
         given->keyring == NULL) {
-        return cli_usage(command, "say whom to believe: --key PUB, --root CERT or --policy FILE");
+        return cli_usage(command, "say whom to believe: --key PUB, --root CERT, --keyring FILE or "
+                                  "--policy FILE");
     }
     if (policy == NULL && given->signatures.count > 1) {
         return cli_usage(command, "several signatures are for policies; name one");
@@ -191,9 +193,10 @@ static hm_status add_keyring(const arguments *given, hm_policy *policy, hm_error
 static hm_status load_policy(const arguments *given, const char *path, hm_policy **policy,
                              hm_error **error) {
     hm_status status = hm_policy_load(path, policy, error);
-    return status == HM_OK && given->format != NULL
-               ? hm_policy_require_format(*policy, given->format, error)
-               : status;
+    if (status == HM_OK && given->format != NULL) {
+        status = hm_policy_require_format(*policy, given->format, error);
+    }
+    return status == HM_OK ? demand_provenance(*policy, given, error) : status;
 }
 
 static hm_status make_policy(const arguments *given, hm_policy **policy, hm_error **error) {

@@ -11,7 +11,8 @@ trap 'rm -rf "$work"' EXIT
 
 command -v clang-tidy >/dev/null || { echo 'tidy.sh: no clang-tidy here' >&2; exit 3; }
 # gcc's options that clang does not know are no findings.
-sed -E 's/ -fdiagnostics-color=[a-z]+//; s/ -f(schedule-insns|sched-pressure)//g; s/"command": "ccache /"command": "/' \
+sed -E 's/ -fdiagnostics-color=[a-z]+//; s/ -f(schedule-insns|sched-pressure)//g
+        s/"command": "ccache /"command": "/' \
     "$folder/compile_commands.json" >"$work/compile_commands.json"
 
 status=0

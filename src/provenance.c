@@ -32,10 +32,17 @@ static hm_status read_statement_file(const char *path, hm_buf *file, bool *there
                                      hm_error **error) {
     struct stat st;
     hm_auto_fd fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    *there = fd >= 0 || (errno != ENOENT && errno != ENOTDIR);
+    int cause = errno;
+    *there = fd >= 0 || hm_path_taken(path);
     if (!*there) {
         return HM_OK;
     }
+    /* What it leads to may come into being once nobody looks any more. */
+    if (fd < 0 && cause == ENOENT) {
+        return hm_fail(error, HM_REFUSED, HM_REASON_MALFORMED,
+                       "the provenance %s is a link to nowhere", path);
+    }
+    errno = cause;
     if (fd < 0 || fstat(fd, &st) != 0) {
         return hm_fail_errno(error, errno, "cannot open the provenance %s", path);
     }

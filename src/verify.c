@@ -179,13 +179,10 @@ hm_status hm_claim_read(hm_claim *claim, const char *named, hm_error **error) {
 
 /* ---- what it promises ------------------------------------------------------------------------ */
 
-static hm_status judge(hm_claim *claim, hm_error **error) {
-    const hm_verification *job = claim->job;
-    hm_report *report = claim->report;
-    return job->rule != NULL ? hm_rule_judge(job->policy, job->rule, &claim->envelope, report->time,
-                                             &report->signer, error)
-                             : hm_trust_judge(job->policy, &claim->envelope, report->time,
-                                              &report->signer, error);
+static hm_status judge_envelope(const hm_verification *job, const hm_envelope *envelope,
+                                int64_t now, hm_signer_identity *who, hm_error **error) {
+    return job->rule != NULL ? hm_rule_judge(job->policy, job->rule, envelope, now, who, error)
+                             : hm_trust_judge(job->policy, envelope, now, who, error);
 }
 
 /* Where the statement that belongs to a good signature lies, if there is one. */
@@ -201,7 +198,8 @@ static hm_status place_provenance(hm_claim *claim, hm_error **error) {
 hm_status hm_claim_believe(hm_claim *claim, hm_error **error) {
     hm_report *report = claim->report;
     report->format = claim->envelope.format;
-    hm_status status = judge(claim, error);
+    hm_status status =
+        judge_envelope(claim->job, &claim->envelope, report->time, &report->signer, error);
     report->has_signer = status == HM_OK;
     if (status != HM_OK) {
         return status;
@@ -350,15 +348,19 @@ static bool signs_git(const hm_manifest *promised) {
 
 /*
  * All signature files of one verification, each being content to the others. Only what was found to
- * be a file: the rule for a directory would cover whatever lies in it.
+ * be a file: the rule for a directory would cover whatever lies in it. Where every file counts, one
+ * that nobody believed is content like any other.
  */
 static hm_status ignore_signatures(hm_claim *claim, hm_error **error) {
     const hm_verification *job = claim->job;
+    bool strict = (job->options->flags & HM_VERIFY_STRICT_PATHS) != 0 ||
+                  (job->rule != NULL && job->rule->pin_kind != HM_PIN_NONE);
     hm_status status = HM_OK;
     for (size_t i = 0; i < job->claim_count && status == HM_OK; i++) {
         hm_auto_free char *relative = NULL;
         const hm_claim *other = job->claims[i];
-        if (other->regular && other->report->signature_path != NULL) {
+        bool believed = other->fingerprint[0] != '\0';
+        if (other->regular && other->report->signature_path != NULL && (believed || !strict)) {
             status = hm_model_relative(job->model, other->report->signature_path, &relative, error);
         }
         if (status == HM_OK && relative != NULL) {
@@ -368,15 +370,47 @@ static hm_status ignore_signatures(hm_claim *claim, hm_error **error) {
     return status;
 }
 
+/* Whether the file is a signature that would be believed like the one that is being verified. */
+static hm_status is_believed(const hm_claim *claim, const char *name, bool *believed,
+                             hm_error **error) {
+    HM_CLEANUP(hm_envelope_free) hm_envelope envelope = {0};
+    HM_CLEANUP(hm_signer_identity_free) hm_signer_identity who = {.name = NULL};
+    hm_auto_buf file = {0};
+    hm_auto_error cause = NULL;
+    struct stat st;
+    hm_auto_fd fd =
+        hm_open_beneath(claim->job->model->fd, name, O_RDONLY | O_NONBLOCK | O_NOCTTY, false);
+    *believed = false;
+    if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        return HM_OK; /* whatever it is, it is looked at like any other file */
+    }
+    hm_status status = hm_read_fd(fd, name, HM_SIGNATURE_FILE_LIMIT, &file, &cause);
+    if (status == HM_OK) {
+        status = hm_envelope_parse(hm_buf_view(&file), name, &envelope, &cause);
+    }
+    if (status == HM_OK) {
+        status = judge_envelope(claim->job, &envelope, claim->report->time, &who, &cause);
+    }
+    *believed = status == HM_OK;
+    return status == HM_OK || status == HM_REFUSED ? HM_OK : hm_error_move(error, &cause);
+}
+
 /*
  * Of two signatures that were made together each knows the other's place. Strict paths leave that
- * be in the default places, or they would refuse every such model.
+ * be in the default places, or they would refuse every such model; but only a signature that is
+ * believed, or whatever was put there would pass for one.
  */
 static hm_status ignore_other_signature(hm_claim *claim, hm_error **error) {
     static const char *const names[] = {"model.sig", "model.shards.sig"};
     hm_status status = HM_OK;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && status == HM_OK; i++) {
-        if (hm_ignore_match(&claim->promise.ignore, names[i]) != NULL) {
+        bool believed = false;
+        if (claim->job->model->is_file ||
+            hm_ignore_match(&claim->promise.ignore, names[i]) == NULL) {
+            continue;
+        }
+        status = is_believed(claim, names[i], &believed, error);
+        if (status == HM_OK && believed) {
             status = hm_ignore_add(&claim->ignore, names[i], HM_IGNORED_SIGNATURE, error);
         }
     }

@@ -113,9 +113,18 @@ static hm_status add_claims(hm_verification *job, const char *name, hm_error **e
  * looked at, in any place where one is looked for without the caller's saying: otherwise naming a
  * place without one would get a badly signed model through.
  */
-static hm_status is_unsigned(const hm_verification *job, bool *result, hm_error **error) {
+static hm_status is_unsigned(const hm_verification *job, const char *name, bool *result,
+                             hm_error **error) {
+    const hm_texts *places = &job->rule->signatures;
     bool last = false;
     *result = false;
+    for (size_t i = 0; i < places->count; i++) {
+        hm_auto_free char *path = NULL;
+        hm_status status = place_of(job->model, places->list[i], name, &path, error);
+        if (status != HM_OK || hm_path_taken(path)) {
+            return status;
+        }
+    }
     for (size_t i = 0; i < job->claim_count; i++) {
         const hm_claim *claim = job->claims[i];
         if (!claim->absent || (claim->place != NULL && hm_path_taken(claim->place))) {
@@ -192,15 +201,20 @@ static hm_status check_coverage(const hm_claim *first, const hm_claim *claim, hm
     return HM_OK;
 }
 
+/* All are asked before the first one is struck off, so that their order decides nothing. */
 static uint64_t compare_coverage(const hm_verification *job) {
-    const hm_claim *first = NULL;
     for (size_t i = 0; i < job->claim_count; i++) {
         hm_claim *claim = job->claims[i];
-        if (claim->status == HM_OK && first == NULL) {
-            first = claim;
-        } else if (claim->status == HM_OK) {
-            claim->status = check_coverage(first, claim, &claim->error);
+        for (size_t k = 0; k < job->claim_count && claim->status == HM_OK; k++) {
+            const hm_claim *other = job->claims[k];
+            if (k != i && other->status == HM_OK && claim->error == NULL) {
+                (void)check_coverage(other, claim, &claim->error);
+            }
         }
+    }
+    for (size_t i = 0; i < job->claim_count; i++) {
+        hm_claim *claim = job->claims[i];
+        claim->status = claim->error != NULL ? hm_error_status(claim->error) : claim->status;
     }
     return count_parties(job);
 }
@@ -284,15 +298,16 @@ static hm_status refuse_unsigned(const hm_verification *job, hm_error **error) {
 }
 
 /* The signature comes first, for all of them, and only then the model. */
-static hm_status judge_signatures(const hm_verification *job, hm_policy_note *note, hm_claim **told,
-                                  bool *is_missing, hm_error **error) {
+static hm_status judge_signatures(const hm_verification *job, const char *name,
+                                  hm_policy_note *note, hm_claim **told, bool *is_missing,
+                                  hm_error **error) {
     note->counted = take_step(job, read_and_believe, true);
     bool absent = true;
     for (size_t i = 0; i < job->claim_count; i++) {
         absent = absent && job->claims[i]->absent;
     }
     if (absent) {
-        hm_status status = is_unsigned(job, is_missing, error);
+        hm_status status = is_unsigned(job, name, is_missing, error);
         *is_missing = *is_missing && job->rule->warn_unsigned;
         return status != HM_OK || *is_missing ? status : refuse_unsigned(job, error);
     }
@@ -521,6 +536,11 @@ static hm_status warn_of_uncounted(const hm_policy_note *note, hm_report *report
 
 static hm_status let_through(const hm_verification *job, const hm_policy_note *note,
                              hm_claim *pinned, hm_error **error) {
+    if (hm_provenance_demanded(&job->policy->provenance) || job->options->provenance != NULL) {
+        return hm_fail(error, HM_REFUSED, HM_REASON_UNSIGNED,
+                       "%s has no signature, and so no provenance, which is demanded",
+                       job->model->path);
+    }
     if (pinned != NULL) {
         return hm_report_add_warning(pinned->report, error,
                                      "there is no signature, which rule %zu lets pass: the model "
@@ -551,7 +571,7 @@ static hm_status judge(hm_verification *job, hm_policy_note *note, hm_claim **to
     if (demands_signers) {
         status = add_claims(job, name, error);
         if (status == HM_OK) {
-            status = judge_signatures(job, note, told, &is_missing, error);
+            status = judge_signatures(job, name, note, told, &is_missing, error);
         }
     }
     if (status == HM_OK && demands_pins) {

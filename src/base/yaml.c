@@ -183,6 +183,10 @@ static hm_status read_items(reader *r, hm_yaml *list) {
 }
 
 static hm_status refuse_twin(const hm_yaml *mapping, const hm_yaml *key, hm_error **error) {
+    enum { MEMBERS_MAX = 8192 }; /* each is compared with all before it */
+    if (mapping->count >= MEMBERS_MAX) {
+        return hm_yaml_fail(key, error, "more than %d keys in one mapping", MEMBERS_MAX);
+    }
     for (const hm_yaml *member = mapping->first; member != NULL; member = member->next) {
         if (strcmp(member->name, key->text) == 0) {
             return hm_yaml_fail(key, error,

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
@@ -68,6 +69,14 @@ static bool old_enough(const hm_entry *entry) {
     return entry->ctime_sec < (int64_t)now.tv_sec - SETTLED_AFTER;
 }
 
+/*
+ * Who may write to a file can have content moved into it that leaves no trace in its times
+ * (EXT4_IOC_MOVE_EXT). So nobody may but the user who signs, and root.
+ */
+static bool nobody_elses(const struct stat *st) {
+    return (st->st_uid == geteuid() || st->st_uid == 0) && (st->st_mode & (S_IWGRP | S_IWOTH)) == 0;
+}
+
 bool hm_entry_settled(const hm_tree *tree, const hm_entry *entry, bool kept) {
     struct stat st;
     if (entry->kind != HM_ENTRY_FILE || (!kept && !old_enough(entry))) {
@@ -75,8 +84,8 @@ bool hm_entry_settled(const hm_tree *tree, const hm_entry *entry, bool kept) {
     }
     int flags = kept ? O_PATH | O_NOFOLLOW : O_RDONLY | O_NONBLOCK | O_NOCTTY;
     hm_auto_fd fd = hm_open_beneath(tree->model->fd, entry->name, flags, false);
-    return fd >= 0 && fstat(fd, &st) == 0 && hm_entry_same(entry, &st) && file_system_trusted(fd) &&
-           (kept || nobody_writes(fd));
+    return fd >= 0 && fstat(fd, &st) == 0 && hm_entry_same(entry, &st) && nobody_elses(&st) &&
+           file_system_trusted(fd) && (kept || nobody_writes(fd));
 }
 
 /* Every part ended by a NUL, which no name can hold. */

@@ -127,6 +127,10 @@ hm_status hm_policy_add_keyring(hm_policy *policy, const char *file, const char 
         return hm_fail(error, HM_USAGE, HM_REASON_NONE,
                        "hm_policy_add_keyring: an argument is missing");
     }
+    if (policy->path != NULL) {
+        return hm_fail(error, HM_USAGE, HM_REASON_NONE,
+                       "hm_policy_add_keyring: nothing can be added to the policy of a file");
+    }
     return hm_trusted_signer_add_keyring(policy, &policy->signers[0], file, admin_key, options,
                                          error);
 }

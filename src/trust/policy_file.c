@@ -771,6 +771,8 @@ hm_status hm_policy_parse(hm_bytes text, const char *path, hm_policy **policy, h
     }
     hm_status status = hm_policy_new(&made, error);
     if (status == HM_OK) {
+        made->path = copy;
+        copy = NULL;
         status = hm_yaml_parse(text, path, &doc, error);
     }
     if (status == HM_OK && hm_yaml_root(doc) == NULL) {
@@ -781,8 +783,6 @@ hm_status hm_policy_parse(hm_bytes text, const char *path, hm_policy **policy, h
         status = read_root(&l, hm_yaml_root(doc));
     }
     if (status == HM_OK) {
-        made->path = copy;
-        copy = NULL;
         *policy = made;
         made = NULL;
     }

@@ -116,12 +116,54 @@ static bool share_key(const hm_trusted_signer *a, const hm_trusted_signer *b) {
     return false;
 }
 
+static bool lists_key(const hm_trusted_signer *signer, const char *fingerprint) {
+    for (size_t i = 0; i < signer->key_count; i++) {
+        if (strcmp(signer->keys[i].key->fingerprint, fingerprint) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Who may be behind a signature: the one it is named after, and all who have the key. */
+static void mark_holders(const hm_policy *policy, const hm_signer_identity *who, bool *party) {
+    const hm_trusted_signer *named = find_signer(policy, who->name);
+    for (size_t i = 0; i < policy->signer_count; i++) {
+        const hm_trusted_signer *signer = &policy->signers[i];
+        party[i] = party[i] || signer == named || lists_key(signer, who->fingerprint);
+    }
+}
+
+/* Names that share a key are one party, and so are those that a third one ties together. */
+static bool widen(const hm_policy *policy, bool *party) {
+    bool wider = false;
+    for (size_t i = 0; i < policy->signer_count; i++) {
+        for (size_t k = 0; party[i] && k < policy->signer_count; k++) {
+            if (!party[k] && share_key(&policy->signers[i], &policy->signers[k])) {
+                party[k] = wider = true;
+            }
+        }
+    }
+    return wider;
+}
+
 bool hm_policy_same_party(const hm_policy *policy, const hm_signer_identity *a,
                           const hm_signer_identity *b) {
-    const hm_trusted_signer *left = find_signer(policy, a->name);
-    const hm_trusted_signer *right = find_signer(policy, b->name);
-    if (strcmp(a->fingerprint, b->fingerprint) == 0 || left == NULL || left == right) {
-        return true;
+    hm_auto_free bool *left = hm_alloc(policy->signer_count, sizeof(bool));
+    hm_auto_free bool *right = hm_alloc(policy->signer_count, sizeof(bool));
+    if (left == NULL || right == NULL || strcmp(a->fingerprint, b->fingerprint) == 0) {
+        return true; /* without memory too: one too few rather than one too many */
     }
-    return right == NULL || share_key(left, right);
+    mark_holders(policy, a, left);
+    mark_holders(policy, b, right);
+    while (widen(policy, left)) {
+    }
+    bool known = false;
+    for (size_t i = 0; i < policy->signer_count; i++) {
+        if (left[i] && right[i]) {
+            return true;
+        }
+        known = known || right[i];
+    }
+    return !known;
 }

@@ -514,3 +514,23 @@ def test_report_names_both(signed, sign, verify):
 def test_digest_shows_one(hallmark, tree):
     for both in (["--files", "--shards"], ["--files", "--shard-size", "8"]):
         assert "only one of" in hallmark("digest", tree(FILES), *both, expect=2).err
+
+
+@pytest.mark.parametrize("what", ["directory", "file", "stranger"])
+def test_strict_paths_pass_over_believed_signatures_only(hallmark, ec, keys, tree, tmp_path, what):
+    """Whatever stands where the other signature belongs is content, unless it is a good one."""
+    model = tree({"w": b"weights"})
+    other = keys["openssl", "ec-p256", "other"]
+    hallmark("sign", model, "--key", ec.private, "--files", "--shard-size", "1K", expect=0)
+    place = model / "model.sig"
+    hallmark("verify", model, "--key", ec.public, "--strict-paths", expect=0)
+    if what == "stranger":
+        hallmark("sign", model, "--key", other.private, "--signature", tmp_path / "x.sig", expect=0)
+        place.write_bytes((tmp_path / "x.sig").read_bytes())
+    else:
+        place.unlink()
+        place.mkdir() if what == "directory" else place.write_text("import os")
+        if what == "directory":
+            (place / "__init__.py").write_text("import os")
+    result = hallmark("verify", model, "--key", ec.public, "--strict-paths", "--json", expect=1)
+    assert result.json()["reason"] == "extra-file"

@@ -1110,3 +1110,81 @@ def test_bad_provenance_is_no_hole(judge, trained):
     """Not demanded, but there: then it must be good, or a file would be passed over unseen."""
     (trained / "model.provenance.sigstore.json").write_text("{}")
     assert judge(trained, 1, rule(signers="alice"))["status"] == "refused"
+
+
+# ---- ways around it -----------------------------------------------------------------------------
+
+
+def test_a_third_name_that_ties_two_together(hallmark, judge, model, people):
+    """alice has one key, carol another, and bob both: whoever signs with both may be bob alone."""
+    for name in ("alice", "carol"):
+        hallmark("sign", model, "--key", people[name].private, "--signature",
+                 model / f"{name}.sig", "--ignore", "alice.sig", "--ignore", "carol.sig",
+                 expect=0)  # fmt: skip
+    demand = rule(signers=["alice", "carol"], threshold=2, signatures=["alice.sig", "carol.sig"])
+    assert counted(judge(model, 0, demand)) == ["alice", "carol"]
+    both = {"bob": {"keys": [str(people[name].public) for name in ("alice", "carol")]}}
+    assert counted(judge(model, 1, demand, signers=both)) == ["alice"]
+
+
+def test_whoever_covers_less_does_not_count(hallmark, judge, model, people):
+    """In whatever order the two signatures are named."""
+    (model / "evil.py").write_text("import os")
+    hallmark("sign", model, "--key", people["alice"].private, "--signature", model / "alice.sig",
+             "--ignore", "bob.sig", "--ignore", "evil.py", expect=0)  # fmt: skip
+    hallmark("sign", model, "--key", people["bob"].private, "--signature", model / "bob.sig",
+             "--ignore", "alice.sig", expect=0)  # fmt: skip
+    for places in (["alice.sig", "bob.sig"], ["bob.sig", "alice.sig"]):
+        demand = rule(signers=["alice", "bob"], threshold=2, signatures=places)
+        assert judge(model, 1, demand)["reason"] == "extra-file"
+
+
+def test_naming_no_place_does_not_make_it_unsigned(hallmark, judge, model, people):
+    """The rule's own places count for that, even where the caller names another."""
+    hallmark("sign", model, "--key", people["mallory"].private, "--signature", model / "team.sig",
+             expect=0)  # fmt: skip
+    demand = rule(signers="alice", signatures="team.sig", unsigned="warn")
+    judge(model, 1, demand)
+    judge(model, 1, demand, options=["--signature", model / "none.sig"])
+
+
+def test_a_bad_signature_is_content_where_files_are_pinned(hallmark, judge, model, people, tmp_path):
+    hallmark("sign", model, "--key", people["alice"].private, "--signature", model / "alice.sig",
+             "--ignore", "bob.sig", expect=0)  # fmt: skip
+    (model / "bob.sig").write_bytes(b"import os\n")
+    pins = {"files": {name: sha256(data) for name, data in FILES.items()}}
+    demand = rule(signers=["alice", "bob"], signatures=["alice.sig", "bob.sig"], pinned=pins)
+    assert judge(model, 1, demand)["reason"] == "extra-file"
+    (model / "bob.sig").unlink()
+    judge(model, 0, demand)
+
+
+@pytest.mark.parametrize("how", ["option", "environment"])
+@pytest.mark.parametrize("options", [
+    ["--require-provenance"],
+    ["--provenance-builder", "somebody"],
+    ["--provenance-dataset", "sha256:" + "0" * 64],
+])  # fmt: skip
+def test_demands_beside_a_policy(hallmark, write, signed, people, how, options):
+    """What the caller demands beyond the policy is never passed over."""
+    model = signed("alice")
+    path = write([rule(signers="alice", unsigned="warn")])
+    given = ["--policy", path] if how == "option" else []
+    env = {} if how == "option" else {"HALLMARK_POLICY": str(path)}
+    place = ["--signature", model / "alice.sig"]
+    hallmark("verify", model, *place, *given, env=env, expect=0)
+    hallmark("verify", model, *place, *given, *options, env=env, expect=1)
+    (model / "alice.sig").unlink()
+    hallmark("verify", model, *given, env=env, expect=LET_THROUGH)
+    hallmark("verify", model, *given, *options, env=env, expect=1)
+
+
+def test_a_keyring_beside_a_policy(hallmark, write, model, ring, people):
+    """It would not be heeded, revocations included: so it is refused, or takes the policy's place."""
+    hallmark("sign", model, "--key", people["alice"].private, expect=0)
+    path = write([rule(signers="alice")])
+    signers, env = ring()
+    keyring = ["--keyring", signers["team"]["keyring"]["file"], "--keyring-key",
+               signers["team"]["keyring"]["key"]]  # fmt: skip
+    hallmark("verify", model, "--policy", path, *keyring, env=env, expect=2)
+    hallmark("verify", model, *keyring, env=env | {"HALLMARK_POLICY": str(path)}, expect=1)

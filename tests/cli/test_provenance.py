@@ -804,3 +804,12 @@ def test_both_signatures_have_one_statement(hallmark, sign, ec, model, metadata_
     support.flip(model / NAME, 200)
     for name in ("model.sig", "model.shards.sig"):
         hallmark("verify", model, "--key", ec.public, "--signature", model / name, expect=1)
+
+
+@pytest.mark.parametrize("options", [[], ["--strict-paths"], ["--ignore-unsigned"]])
+def test_a_link_to_nowhere_in_its_place(verify, signed, tmp_path, options):
+    """What it leads to could come into being after the model was verified."""
+    (signed / NAME).unlink()
+    (signed / NAME).symlink_to(tmp_path / "later")
+    report = verify(signed, *options, expect=support.REFUSED)
+    assert report["reason"] == "malformed" and "a link to nowhere" in report["message"]
