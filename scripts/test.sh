@@ -86,7 +86,10 @@ stage_tsan() {
     sanitizer_build build-tsan thread || { record tsan build failed; return; }
     export TSAN_OPTIONS=halt_on_error=1
     meson_tests tsan build-tsan --timeout-multiplier 8
-    HALLMARK_SANITIZER=tsan py_tests tsan build-tsan/hallmark --ignore tests/faults
+    # Of the program's tests those in which several threads work, or stop working.
+    local threaded='test_smoke or test_sign or test_verify or test_both or test_parts'
+    threaded+=' or test_reuse or test_attacks or test_hostile'
+    HALLMARK_SANITIZER=tsan py_tests tsan build-tsan/hallmark -k "$threaded" --ignore tests/faults
 }
 
 stage_valgrind() {

@@ -233,7 +233,7 @@ static hm_status refuse_stale_provenance(const hm_targets *targets, hm_error **e
     hm_status status =
         hm_provenance_default_path(targets->list[HM_TARGET_SIGNATURE].path, &path, error);
     if (status != HM_OK || lstat(path, &there) != 0 ||
-        (written != NULL && hm_same_place(path, written))) {
+        (written != NULL && (strcmp(path, written) == 0 || hm_same_place(path, written)))) {
         return status;
     }
     status = hm_fail(error, HM_USAGE, HM_REASON_NONE,
