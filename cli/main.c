@@ -77,16 +77,23 @@ static bool begins_a_name(const char *word) {
     return false;
 }
 
+static void list_group(FILE *stream, const char *word) {
+    size_t length = strlen(word);
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        if (strncmp(commands[i]->name, word, length) == 0 && commands[i]->name[length] == ' ') {
+            fprintf(stream, "  hallmark %-16s %s\n", commands[i]->name, commands[i]->summary);
+        }
+    }
+}
+
 static int unknown(int argc, char **argv) {
     if (argc > 0 && begins_a_name(argv[0])) {
-        cli_complain("'%s' is followed by one of these:", argv[0]);
-        for (size_t i = 0; i < COMMAND_COUNT; i++) {
-            size_t length = strlen(argv[0]);
-            if (strncmp(commands[i]->name, argv[0], length) == 0) {
-                fprintf(stderr, "  hallmark %-16s %s\n", commands[i]->name, commands[i]->summary);
-            }
+        bool asked = argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
+        if (!asked) {
+            cli_complain("'%s' is followed by one of these:", argv[0]);
         }
-        return HM_USAGE;
+        list_group(asked ? stdout : stderr, argv[0]);
+        return asked ? HM_OK : HM_USAGE;
     }
     if (argc > 0) {
         cli_complain("there is no command '%s'", argv[0]);

@@ -16,6 +16,28 @@ static void member_texts(hm_json_writer *w, const char *name, const hm_texts *te
     hm_json_end_array(w);
 }
 
+static void member_list(hm_json_writer *w, const char *name, char *const *list, size_t count) {
+    hm_json_name(w, name);
+    hm_json_begin_array(w);
+    for (size_t i = 0; i < count; i++) {
+        hm_json_text(w, list[i]);
+    }
+    hm_json_end_array(w);
+}
+
+/* null: none is demanded. */
+static void json_provenance(hm_json_writer *w, const hm_provenance_demand *demand) {
+    hm_json_name(w, "provenance");
+    if (!hm_provenance_demanded(demand)) {
+        hm_json_null(w);
+        return;
+    }
+    hm_json_begin_object(w);
+    member_list(w, "datasets", demand->datasets, demand->dataset_count);
+    member_list(w, "builders", demand->builders, demand->builder_count);
+    hm_json_end_object(w);
+}
+
 static void member_or_null(hm_json_writer *w, const char *name, const char *text) {
     hm_json_name(w, name);
     if (text != NULL && *text != '\0') {
@@ -171,6 +193,7 @@ static void json_rule(hm_json_writer *w, const hm_policy *policy, size_t index) 
     member_texts(w, "signatures", &rule->signatures);
     json_pins(w, rule);
     hm_json_member(w, "unsigned", rule->warn_unsigned ? "warn" : "refuse");
+    json_provenance(w, &rule->provenance);
     hm_json_name(w, "allow");
     hm_json_begin_array(w);
     for (size_t i = 0; i < ALLOWANCE_COUNT; i++) {
@@ -315,6 +338,22 @@ static void text_pins(hm_buf *out, const hm_rule *rule) {
     }
 }
 
+static void text_provenance(hm_buf *out, const hm_provenance_demand *demand) {
+    if (!hm_provenance_demanded(demand)) {
+        return;
+    }
+    hm_buf_add_text(out, "    with provenance");
+    for (size_t i = 0; i < demand->dataset_count; i++) {
+        hm_buf_add_text(out, i == 0 ? ", trained from " : " and ");
+        foreign(out, demand->datasets[i]);
+    }
+    for (size_t i = 0; i < demand->builder_count; i++) {
+        hm_buf_add_text(out, i == 0 ? ", built by " : " or ");
+        foreign(out, demand->builders[i]);
+    }
+    hm_buf_add_byte(out, '\n');
+}
+
 static void text_rule(hm_buf *out, const hm_policy *policy, size_t index) {
     const hm_rule *rule = &policy->rules[index];
     hm_buf_add_format(out, "  rule %zu (line %zu): models", index + 1, rule->line);
@@ -324,6 +363,7 @@ static void text_rule(hm_buf *out, const hm_policy *policy, size_t index) {
     if (rule->allowed != NULL) {
         text_signers_of(out, policy, rule);
     }
+    text_provenance(out, &rule->provenance);
     text_pins(out, rule);
     for (size_t i = 0; i < ALLOWANCE_COUNT; i++) {
         if ((rule->allow & allowances[i].flag) != 0) {

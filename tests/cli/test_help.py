@@ -199,3 +199,12 @@ def test_every_page_belongs_to_a_command(hallmark):
     known = {page(command).name for command in COMMANDS}
     known |= {"hallmark.1.scd", "hallmark-model-signing.1.scd"}
     assert {path.name for path in pathlib.Path(MAN).glob("*.1.scd")} <= known
+
+
+@pytest.mark.parametrize("group", ["key", "policy"])
+def test_help_of_a_group(hallmark, group):
+    result = hallmark(group, "--help", expect=0)
+    listed_there = [line.split()[2] for line in result.out.splitlines()]
+    assert listed_there == [command[1] for command in COMMANDS if command[0] == group]
+    assert result.err == ""
+    assert hallmark(group, expect=2).out == ""

@@ -1188,3 +1188,14 @@ def test_a_keyring_beside_a_policy(hallmark, write, model, ring, people):
                signers["team"]["keyring"]["key"]]  # fmt: skip
     hallmark("verify", model, "--policy", path, *keyring, env=env, expect=2)
     hallmark("verify", model, *keyring, env=env | {"HALLMARK_POLICY": str(path)}, expect=1)
+
+
+def test_what_is_demanded_of_provenance_is_shown(hallmark, write):
+    dataset = "sha256:" + "0" * 64
+    path = write([rule(signers="alice", provenance={"datasets": [dataset], "builders": ["ci", "b"]}),
+                  rule("other", signers="alice")])  # fmt: skip
+    said = hallmark("policy", "check", path, expect=0).out
+    assert f"with provenance, trained from {dataset}, built by ci or b" in said
+    rules = hallmark("policy", "check", path, "--json", expect=0).json()["models"]
+    assert [r["provenance"] for r in rules] == [
+        {"datasets": [dataset], "builders": ["ci", "b"]}, None]  # fmt: skip
