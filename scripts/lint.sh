@@ -35,7 +35,6 @@ allowed() { # ROOM
     format) echo base digest model key format ;;
     trust) echo base key format trust ;;
     verbs) echo base digest model net key format trust ;;
-    deploy) echo base digest model key format trust deploy ;;
     esac
 }
 
