@@ -622,7 +622,8 @@ def test_verification_bypass(place, ec):
          "(unsigned)", threat)  # fmt: skip
     place("sign", "model", "--key", "signer.pem", expect=0)
     told(place("verify", "model", expect=2),
-         "hallmark: say whom to believe: --key PUB, --root CERT or --policy FILE", threat)  # fmt: skip
+         "hallmark: say whom to believe: --key PUB, --root CERT, --keyring FILE or --policy FILE",
+         threat)  # fmt: skip
 
 
 def verify_options(place):
