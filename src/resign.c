@@ -36,6 +36,7 @@ typedef struct resigning {
     const hm_resign_options *options;
     hm_policy *own; /* believes the new key and nobody else */
     hm_texts places;
+    bool named; /* by the rule, not the formats' default places */
     old_signature *list;
     size_t count;
     hm_report *report;
@@ -184,16 +185,15 @@ static hm_status find_places(resigning *job, hm_error **error) {
         }
     }
     const hm_texts *places = look.rule != NULL ? &look.rule->signatures : NULL;
-    for (size_t i = 0; places != NULL && i < places->count && status == HM_OK; i++) {
+    job->named = places != NULL && places->count > 0;
+    for (size_t i = 0; job->named && i < places->count && status == HM_OK; i++) {
         hm_auto_free char *path = NULL;
         status = hm_rule_place(job->model, places->list[i], name, &path, error);
         if (status == HM_OK) {
             status = add_place(job, path, error);
         }
     }
-    return status == HM_OK && (places == NULL || places->count == 0)
-               ? add_default_places(job, &look, error)
-               : status;
+    return status == HM_OK && !job->named ? add_default_places(job, &look, error) : status;
 }
 
 static hm_status refuse_unsigned(const resigning *job, hm_error **error) {
@@ -206,8 +206,17 @@ static hm_status refuse_unsigned(const resigning *job, hm_error **error) {
 
 /* ---- verifying ----------------------------------------------------------------------------- */
 
+/* Files that differ only in their last suffix share a default place. */
+static bool is_of_another(const resigning *job, const hm_claim *claim) {
+    const hm_format *format = claim->envelope.format;
+    const hm_signing signing = {.subject_name = job->model->name};
+    return !job->named && format->may_replace != NULL &&
+           format->may_replace(hm_json_root(claim->envelope.doc), &signing, 1, NULL) != HM_OK;
+}
+
 /* Whose is it? Nothing of the model is read for that. */
-static hm_status look_at(const resigning *job, old_signature *old, hm_error **error) {
+static hm_status look_at(const resigning *job, old_signature *old, bool *another,
+                         hm_error **error) {
     HM_CLEANUP(hm_verification_free)
     hm_verification look = {.model = job->model, .policy = job->own, .options = &old->how};
     hm_auto_error cause = NULL;
@@ -216,12 +225,13 @@ static hm_status look_at(const resigning *job, old_signature *old, hm_error **er
     if (status == HM_OK) {
         status = hm_claim_read(claim, old->path, &cause);
     }
-    if (status == HM_OK) {
+    *another = status == HM_OK && is_of_another(job, claim);
+    if (status == HM_OK && !*another) {
         status = hm_signer_check(job->signer, claim->envelope.format->scheme,
                                  claim->envelope.format->name, &cause);
     }
-    if (status != HM_OK) {
-        return hm_error_move(error, &cause);
+    if (status != HM_OK || *another) {
+        return status == HM_OK ? HM_OK : hm_error_move(error, &cause);
     }
     status = hm_claim_believe(claim, &cause);
     old->by_new = status == HM_OK;
@@ -234,9 +244,9 @@ static hm_status look_at_all(resigning *job, hm_error **error) {
     if (job->list == NULL) {
         return hm_fail_memory(error);
     }
-    job->count = job->places.count;
-    for (size_t i = 0; i < job->count && status == HM_OK; i++) {
-        old_signature *old = &job->list[i];
+    for (size_t i = 0; i < job->places.count && status == HM_OK; i++) {
+        old_signature *old = &job->list[job->count];
+        bool another = false;
         old->path = job->places.list[i];
         old->how = (hm_verify_options){
             .size = sizeof(hm_verify_options),
@@ -245,9 +255,10 @@ static hm_status look_at_all(resigning *job, hm_error **error) {
             .progress = job->options->progress,
             .progress_context = job->options->progress_context,
         };
-        status = look_at(job, old, error);
+        status = look_at(job, old, &another, error);
+        job->count += another ? 0 : 1;
     }
-    return status;
+    return status == HM_OK && job->count == 0 ? refuse_unsigned(job, error) : status;
 }
 
 /*
@@ -560,7 +571,16 @@ static hm_status tell_signer(const resigning *job, const hm_format *format, hm_e
     who->scheme_text = hm_scheme_text(key, format->scheme);
     memcpy(who->fingerprint, key->fingerprint, sizeof(who->fingerprint));
     job->report->has_signer = true;
-    return who->algorithm != NULL ? HM_OK : hm_fail_memory(error);
+    if (who->algorithm == NULL) {
+        return hm_fail_memory(error);
+    }
+    bool ec = key->type != HM_KEY_RSA && key->type != HM_KEY_ED25519;
+    return ec || !format->ec_only
+               ? HM_OK
+               : hm_report_add_warning(job->report, error,
+                                       "%s is an extension of the format; other tools may not "
+                                       "read this signature",
+                                       who->scheme_text);
 }
 
 static hm_status tell_notes(const resigning *job, const old_signature *old, hm_error **error) {
@@ -673,9 +693,6 @@ static hm_status run(resigning *job, hm_error **error) {
     }
     if (status == HM_OK) {
         status = find_places(job, error);
-    }
-    if (status == HM_OK && job->places.count == 0) {
-        status = refuse_unsigned(job, error);
     }
     if (status == HM_OK) {
         status = look_at_all(job, error);

@@ -180,6 +180,21 @@ def test_two_formats_beside_one_file(hallmark, model_file, resign, sign_old, pol
         hallmark("verify", model_file, "--policy", policy(new), "--signature", path, expect=0)
 
 
+def test_a_manifest_of_another_file(hallmark, model_file, resign, sign_old, policy, new):
+    """Files that differ only in their last suffix share the default manifest."""
+    other = support.make_model_file(model_file.with_suffix(".onnx"), seed=2)
+    sign_old(model_file)
+    sign_old(other, "--format", "manifest-json")
+    manifest = model_file.with_suffix(".manifest.json").read_bytes()
+    assert outcome(resign(model_file)) == [("resigned", None)]
+    assert model_file.with_suffix(".manifest.json").read_bytes() == manifest
+    hallmark("verify", model_file, "--policy", policy(new), expect=0)
+    assert outcome(resign(other)) == [("resigned", None)]
+    hallmark("verify", other, "--policy", policy(new), expect=0)
+    (model_file.parent / (model_file.name + ".sig")).unlink()
+    assert outcome(resign(model_file, expect=1)) == [("refused", "unsigned")]
+
+
 def test_a_place_that_the_rule_names(hallmark, tree, resign, sign_old, policy, old, new, tmp_path):
     model = tree(FILES)
     sign_old(model, "--signature", model / "team.sig")
