@@ -64,6 +64,7 @@ extern const cli_command cli_key_revoke;
 extern const cli_command cli_key_export;
 extern const cli_command cli_sign;
 extern const cli_command cli_verify;
+extern const cli_command cli_resign;
 extern const cli_command cli_digest;
 extern const cli_command cli_inspect;
 extern const cli_command cli_policy_check;

@@ -442,7 +442,7 @@ HM_API const char *hm_report_provenance_path(const hm_report *report);
 /**
  * A report of a call that failed before it could make one, so that a program reads every outcome
  * in one form.
- * @param operation "sign", "verify", "digest" or "inspect".
+ * @param operation "sign", "verify", "digest", "inspect" or "resign".
  * @param model     The model's path, or NULL.
  */
 HM_API HM_MUST_USE hm_status hm_report_from_error(const char *operation, const char *model,
@@ -589,6 +589,39 @@ typedef struct hm_verify_options {
  */
 HM_API HM_MUST_USE hm_status hm_verify(hm_model *model, const hm_policy *policy,
                                        const hm_verify_options *options, hm_report **report,
+                                       hm_error **error);
+
+typedef struct hm_resign_options {
+    size_t size;
+    uint64_t flags; /**< None yet: 0. */
+    unsigned jobs;  /**< Threads; 0: as many as the process may use. */
+    hm_progress_fn progress;
+    void *progress_context;
+} hm_resign_options;
+#define HM_RESIGN_OPTIONS_INIT                                                                     \
+    { .size = sizeof(hm_resign_options) }
+
+/**
+ * Moves a model to another key: verifies it, and replaces its signature by one of `signer` over
+ * just the digests that were verified; nothing is digested a second time. Every signature file
+ * where the policy looks for one (or in a default place) must be good, and each is replaced in its
+ * place, whole or not at all, in its own format, method and hash, with its ignored paths. A
+ * provenance statement beside it is verified too, and its predicate goes unchanged into a new one.
+ * Training metadata of `sig-json` is kept, and a signer's id that is not the old key's fingerprint.
+ *
+ * A model that is good by `signer` already, whatever the policy says of that key, is left as it is:
+ * what was interrupted can be called again.
+ * @param signer  A bare key: no certificates.
+ * @param options May be NULL.
+ * @param report  May be NULL.
+ * @return ::HM_REFUSED when the policy does not believe a signature of the model, or something else
+ *         than a signature (a pinned digest, a rule that lets unsigned models pass), when its rule
+ *         wants several signers, when the policy revokes the new key, or when `signer` cannot sign
+ *         in the format; ::HM_UNDECIDED on I/O errors. The old files are then as they were; of
+ *         signatures in different formats, which are replaced one after the other, some may be new.
+ */
+HM_API HM_MUST_USE hm_status hm_resign(hm_model *model, const hm_policy *policy, hm_signer *signer,
+                                       const hm_resign_options *options, hm_report **report,
                                        hm_error **error);
 
 #define HM_POLICY_JSON (UINT64_C(1) << 1) /**< For programs. */

@@ -158,6 +158,11 @@ static hm_status judge(const hm_provenance_query *query, hm_bytes file, hm_repor
     if (status == HM_OK) {
         status = check_demands(query, &provenance, error);
     }
+    if (status == HM_OK && query->payload != NULL) {
+        hm_buf_free(query->payload);
+        *query->payload = envelope.payload;
+        envelope.payload = (hm_buf){0};
+    }
     return status == HM_OK ? hm_provenance_show(&provenance, query->path, report, error) : status;
 }
 

@@ -15,6 +15,7 @@ typedef struct hm_provenance_query {
     size_t fingerprint_count;
     const char *signed_name; /* of a single file that has another now; NULL: it has not */
     const hm_provenance_demand *demand; /* beyond the policy's own; NULL: none */
+    hm_buf *payload; /* gets the text of a statement that was found good; NULL: nobody wants it */
 } hm_provenance_query;
 
 /*

@@ -215,10 +215,9 @@ hm_status hm_report_finish(hm_report **made, hm_status status, hm_error **error,
 
 static hm_status find_operation(const char *name, hm_operation *operation) {
     static const char *const names[] = {
-        [HM_OPERATION_SIGN] = "sign",
-        [HM_OPERATION_VERIFY] = "verify",
-        [HM_OPERATION_DIGEST] = "digest",
-        [HM_OPERATION_INSPECT] = "inspect",
+        [HM_OPERATION_SIGN] = "sign",     [HM_OPERATION_VERIFY] = "verify",
+        [HM_OPERATION_DIGEST] = "digest", [HM_OPERATION_INSPECT] = "inspect",
+        [HM_OPERATION_RESIGN] = "resign",
     };
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (strcmp(names[i], name) == 0) {
@@ -258,6 +257,7 @@ const char *hm_report_outcome(const hm_report *report) {
     case HM_OPERATION_VERIFY: return "verified";
     case HM_OPERATION_DIGEST: return "digested";
     case HM_OPERATION_INSPECT: return "unverified";
+    case HM_OPERATION_RESIGN: return report->unchanged ? "unchanged" : "resigned";
     }
     return "undecided";
 }

@@ -13,6 +13,7 @@ typedef enum hm_operation {
     HM_OPERATION_VERIFY,
     HM_OPERATION_DIGEST,
     HM_OPERATION_INSPECT,
+    HM_OPERATION_RESIGN,
 } hm_operation;
 
 typedef struct hm_finding {
@@ -80,7 +81,8 @@ struct hm_report {
     hm_manifest manifest;
     size_t file_count;
     uint64_t byte_count;
-    unsigned jobs; /* as the caller asked for them */
+    unsigned jobs;  /* as the caller asked for them */
+    bool unchanged; /* of a resigning: the signatures are by the new key already */
     hm_known_origin known;
     size_t known_files; /* of `file_count` */
     uint64_t known_bytes;

@@ -242,6 +242,7 @@ static const char *operation_name(hm_operation operation) {
     case HM_OPERATION_VERIFY: return "verify";
     case HM_OPERATION_DIGEST: return "digest";
     case HM_OPERATION_INSPECT: return "inspect";
+    case HM_OPERATION_RESIGN: return "resign";
     }
     return "";
 }

@@ -235,7 +235,8 @@ static void findings(const page *p, const hm_report *report) {
 static const char *entries_title(const hm_report *report) {
     switch (report->operation) {
     case HM_OPERATION_SIGN: return "signed";
-    case HM_OPERATION_VERIFY: return "verified";
+    case HM_OPERATION_VERIFY:
+    case HM_OPERATION_RESIGN: return "verified";
     case HM_OPERATION_DIGEST: return "digests";
     case HM_OPERATION_INSPECT: return "listed, unverified";
     }
@@ -263,6 +264,7 @@ static void entries(const page *p, const hm_report *report) {
 static const char *ignored_title(hm_operation operation) {
     switch (operation) {
     case HM_OPERATION_SIGN:
+    case HM_OPERATION_RESIGN:
     case HM_OPERATION_VERIFY: return "not covered by the signature, ignored";
     case HM_OPERATION_DIGEST: return "left out";
     case HM_OPERATION_INSPECT: return "listed as ignored, unverified";

@@ -707,20 +707,26 @@ static hm_status check_call(const hm_model *model, const hm_policy *policy,
     return status;
 }
 
-static hm_status run(hm_verification *job, hm_report *report, hm_error **error) {
+hm_status hm_verification_run(hm_verification *job, hm_report *report, hm_claim **told,
+                              hm_error **error) {
     HM_CLEANUP(hm_policy_note_free) hm_policy_note note = {.file = NULL};
-    hm_claim *told = NULL;
-    hm_status status = job->policy->path == NULL ? verify_by_signature(job, &told, error)
-                                                 : hm_verify_by_rule(job, &note, &told, error);
-    if (told != NULL) {
-        hm_report_swap(report, told->report);
+    *told = NULL;
+    hm_status status = job->policy->path == NULL ? verify_by_signature(job, told, error)
+                                                 : hm_verify_by_rule(job, &note, told, error);
+    if (*told != NULL) {
+        hm_report_swap(report, (*told)->report);
     }
     report->policy = note;
     note = (hm_policy_note){.file = NULL};
     report->jobs = job->options->jobs;
-    if (status == HM_OK) {
-        status = hm_report_take_manifest(report, &told->found, HM_OMS_ORDER_NAME, error);
-    }
+    return status == HM_OK
+               ? hm_report_take_manifest(report, &(*told)->found, HM_OMS_ORDER_NAME, error)
+               : status;
+}
+
+static hm_status run(hm_verification *job, hm_report *report, hm_error **error) {
+    hm_claim *told;
+    hm_status status = hm_verification_run(job, report, &told, error);
     return status == HM_OK ? hm_verify_provenances(job, told, report, error) : status;
 }
 

@@ -37,6 +37,7 @@ typedef struct hm_verification {
     const hm_verify_options *options;
     hm_claim **claims; /* in the order in which they are judged */
     size_t claim_count, claim_capacity;
+    hm_buf *statement; /* gets the text of the provenance that was found good; NULL: not wanted */
 } hm_verification;
 
 void hm_verification_free(hm_verification *job);
@@ -68,6 +69,20 @@ HM_MUST_USE hm_status hm_claim_default_place(const hm_verification *job, size_t 
  */
 HM_MUST_USE hm_status hm_verify_provenances(const hm_verification *job, const hm_claim *told,
                                             hm_report *report, hm_error **error);
+
+/*
+ * The signatures and the model, as the policy wants them; the statements are yet to be verified.
+ * The report gets what was found, and of a verified model its manifest and digests.
+ */
+HM_MUST_USE hm_status hm_verification_run(hm_verification *job, hm_report *report, hm_claim **told,
+                                          hm_error **error);
+
+/* The rule that is about the model; `*name` is the model's own, real name. Newly allocated. */
+HM_MUST_USE hm_status hm_verification_choose(hm_verification *job, hm_policy_note *note,
+                                             char **name, hm_error **error);
+/* Where a rule looks for a signature; `place` is one of its own. Newly allocated. */
+HM_MUST_USE hm_status hm_rule_place(const hm_model *model, const char *place, const char *name,
+                                    char **path, hm_error **error);
 
 /* By the rule of a policy file that is about the model. `*told`: the claim whose report to show. */
 HM_MUST_USE hm_status hm_verify_by_rule(hm_verification *job, hm_policy_note *note, hm_claim **told,

@@ -51,6 +51,7 @@ hm_status hm_verify_provenances(const hm_verification *job, const hm_claim *told
         .policy = &terms,
         .named = is_demanded(job),
         .signed_name = told->signed_name,
+        .payload = job->statement,
     };
     hm_auto_free const char **keys = counted_keys(job, &query.fingerprint_count);
     if (keys == NULL) {

@@ -14,7 +14,8 @@
 
 /* ---- the rule ------------------------------------------------------------------------------- */
 
-static hm_status choose(hm_verification *job, hm_policy_note *note, char **name, hm_error **error) {
+hm_status hm_verification_choose(hm_verification *job, hm_policy_note *note, char **name,
+                                 hm_error **error) {
     const hm_policy *policy = job->policy;
     hm_auto_free char *path = NULL;
     hm_status status = hm_model_real_path(job->model, &path, error);
@@ -55,8 +56,8 @@ static void add_with_name(hm_buf *out, const char *place, const char *name) {
 }
 
 /* Relative to a directory, or to the folder of a single file; the name is that on disk. */
-static hm_status place_of(const hm_model *model, const char *place, const char *name, char **path,
-                          hm_error **error) {
+hm_status hm_rule_place(const hm_model *model, const char *place, const char *name, char **path,
+                        hm_error **error) {
     hm_auto_buf relative = {0};
     add_with_name(&relative, place, name);
     hm_status status = hm_buf_check(&relative, error);
@@ -100,7 +101,7 @@ static hm_status add_claims(hm_verification *job, const char *name, hm_error **e
     }
     for (size_t i = 0; options->signature_count == 0 && i < places->count && status == HM_OK; i++) {
         hm_auto_free char *path = NULL;
-        status = place_of(job->model, places->list[i], name, &path, error);
+        status = hm_rule_place(job->model, places->list[i], name, &path, error);
         if (status == HM_OK) {
             status = add_claim(job, path, error);
         }
@@ -120,7 +121,7 @@ static hm_status is_unsigned(const hm_verification *job, const char *name, bool 
     *result = false;
     for (size_t i = 0; i < places->count; i++) {
         hm_auto_free char *path = NULL;
-        hm_status status = place_of(job->model, places->list[i], name, &path, error);
+        hm_status status = hm_rule_place(job->model, places->list[i], name, &path, error);
         if (status != HM_OK || hm_path_taken(path)) {
             return status;
         }
@@ -559,7 +560,7 @@ static hm_status judge(hm_verification *job, hm_policy_note *note, hm_claim **to
                        hm_error **error) {
     hm_auto_free char *name = NULL;
     bool is_missing = false;
-    hm_status status = choose(job, note, &name, error);
+    hm_status status = hm_verification_choose(job, note, &name, error);
     bool demands_signers = status == HM_OK && job->rule->allowed != NULL;
     bool demands_pins = status == HM_OK && job->rule->pin_kind != HM_PIN_NONE;
     if (status == HM_OK && !demands_signers &&

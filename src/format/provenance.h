@@ -71,6 +71,15 @@ HM_MUST_USE hm_status hm_provenance_write(const hm_signing *signing,
                                           hm_signer *signer, hm_buf *payload, hm_buf *file,
                                           hm_error **error);
 
+/*
+ * The same by another key, of a model that has new signatures: the predicate of a verified
+ * statement, unchanged, about the model as `signatures` have it.
+ */
+HM_MUST_USE hm_status hm_provenance_carry(hm_bytes verified, const hm_signing *signing,
+                                          const hm_provenance_signature *signatures, size_t count,
+                                          hm_signer *signer, hm_buf *payload, hm_buf *file,
+                                          hm_error **error);
+
 /* Whether "ALGORITHM:HEX" is the digest of something, as statements and policies write it. */
 bool hm_provenance_digest_valid(hm_bytes text, size_t *algorithm_length);
 

@@ -381,13 +381,18 @@ static void write_details(hm_json_writer *w, const training *made, const hm_sign
     hm_json_end_object(w);
 }
 
-static void write_statement(hm_json_writer *w, const subjects *about, const training *made,
-                            const hm_signer *signer) {
+/* All but the predicate's value. */
+static void begin_statement(hm_json_writer *w, const subjects *about) {
     hm_json_begin_object(w);
     hm_json_member(w, "_type", HM_OMS_STATEMENT_TYPE);
     write_subjects(w, about);
     hm_json_member(w, "predicateType", HM_PROVENANCE_PREDICATE);
     hm_json_name(w, "predicate");
+}
+
+static void write_statement(hm_json_writer *w, const subjects *about, const training *made,
+                            const hm_signer *signer) {
+    begin_statement(w, about);
     hm_json_begin_object(w);
     write_definition(w, made);
     write_details(w, made, about->signing, signer);
@@ -446,22 +451,51 @@ static hm_status describe(const hm_provenance_signature *signature, struct subje
                : status;
 }
 
-hm_status hm_provenance_write(const hm_signing *signing, const hm_provenance_signature *signatures,
-                              size_t count, hm_signer *signer, hm_buf *payload, hm_buf *file,
-                              hm_error **error) {
-    subjects about = {.signing = signing};
-    hm_status status = HM_OK;
-    for (size_t i = 0; i < count && i < HM_PROVENANCE_SIGNATURES && status == HM_OK; i++) {
-        status = describe(&signatures[i], &about.list[about.count++], error);
-    }
-    if (status == HM_OK) {
-        status = draft(&about, signer, payload, error);
-    }
-    if (status == HM_OK) {
-        status = hm_oms_write_bundle(payload, signer, file, error);
-    }
+static hm_status seal(const hm_buf *payload, hm_signer *signer, hm_buf *file, hm_error **error) {
+    hm_status status = hm_oms_write_bundle(payload, signer, file, error);
     return status == HM_OK && file->length > HM_SIGNATURE_FILE_LIMIT
                ? hm_fail(error, HM_USAGE, HM_REASON_NONE,
                          "the training metadata makes the provenance file too large")
                : status;
+}
+
+static hm_status describe_all(const hm_provenance_signature *signatures, size_t count,
+                              subjects *about, hm_error **error) {
+    hm_status status = HM_OK;
+    for (size_t i = 0; i < count && i < HM_PROVENANCE_SIGNATURES && status == HM_OK; i++) {
+        status = describe(&signatures[i], &about->list[about->count++], error);
+    }
+    return status;
+}
+
+hm_status hm_provenance_carry(hm_bytes verified, const hm_signing *signing,
+                              const hm_provenance_signature *signatures, size_t count,
+                              hm_signer *signer, hm_buf *payload, hm_buf *file, hm_error **error) {
+    hm_auto_json doc = NULL;
+    subjects about = {.signing = signing};
+    hm_status status = describe_all(signatures, count, &about, error);
+    if (status == HM_OK) {
+        status = hm_json_parse(verified, "the verified statement", &doc, error);
+    }
+    const hm_json *predicate = status == HM_OK ? hm_json_get(hm_json_root(doc), "predicate") : NULL;
+    if (predicate == NULL) {
+        return status != HM_OK ? status : hm_oms_malformed(error, "there is no predicate");
+    }
+    hm_json_writer w = {.out = payload};
+    begin_statement(&w, &about);
+    hm_json_copy(&w, predicate);
+    hm_json_end_object(&w);
+    status = hm_buf_check(payload, error);
+    return status == HM_OK ? seal(payload, signer, file, error) : status;
+}
+
+hm_status hm_provenance_write(const hm_signing *signing, const hm_provenance_signature *signatures,
+                              size_t count, hm_signer *signer, hm_buf *payload, hm_buf *file,
+                              hm_error **error) {
+    subjects about = {.signing = signing};
+    hm_status status = describe_all(signatures, count, &about, error);
+    if (status == HM_OK) {
+        status = draft(&about, signer, payload, error);
+    }
+    return status == HM_OK ? seal(payload, signer, file, error) : status;
 }

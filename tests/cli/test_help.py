@@ -9,7 +9,7 @@ import pytest
 import support
 
 COMMANDS = [["key", "generate"], ["key", "list"], ["key", "show"], ["key", "rotate"],
-            ["key", "revoke"], ["key", "export"], ["sign"], ["verify"], ["digest"], ["inspect"],
+            ["key", "revoke"], ["key", "export"], ["sign"], ["verify"], ["resign"], ["digest"], ["inspect"],
             ["policy", "check"], ["policy", "explain"]]  # fmt: skip
 MAN = support.ROOT / "docs" / "man"
 
@@ -31,6 +31,7 @@ OPTIONS = {
               "ignore include-git ignore-unsigned strict-paths fail-fast allow-symlinks "
               "allow-v0.2.0 allow-expired-certificates allow-missing-eku jobs list json "
               "no-progress help",
+    "resign": "key passphrase-file passphrase-fd policy jobs list json no-progress help",
     "digest": "hash files shards shard-size ignore include-git follow-symlinks part out jobs list json "
               "no-progress help",
     "inspect": "list json help",
