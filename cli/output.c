@@ -135,6 +135,8 @@ int cli_finish(const char *operation, const char *model, hm_status status, hm_re
                                                     : cli_fail(status, error);
     if (!json) {
         advise(*report, work);
+    } else if (status == HM_LET_THROUGH) {
+        cli_complain("%s", hm_error_message(*error)); /* in every log, whoever reads the JSON */
     }
     hm_error_free(error);
     hm_report_free(report);

@@ -1199,3 +1199,11 @@ def test_what_is_demanded_of_provenance_is_shown(hallmark, write):
     rules = hallmark("policy", "check", path, "--json", expect=0).json()["models"]
     assert [r["provenance"] for r in rules] == [
         {"datasets": [dataset], "builders": ["ci", "b"]}, None]  # fmt: skip
+
+
+def test_letting_through_is_logged(hallmark, write, model):
+    """On standard error also where a program reads the JSON."""
+    path = write([rule(signers="alice", unsigned="warn")])
+    for options in ([], ["--json"]):
+        result = hallmark("verify", model, "--policy", path, *options, expect=LET_THROUGH)
+        assert "is not verified" in result.err
