@@ -81,6 +81,7 @@ static void limits_hold_at_and_above(void **state) {
     hm_auto_free char *fits = nested(HM_YAML_DEPTH);
     hm_auto_free char *too_deep = nested(HM_YAML_DEPTH + 1);
     hm_auto_yaml doc = must_parse(fits);
+    assert_non_null(hm_yaml_root(doc));
     must_fail(hm_bytes_text(too_deep), "f:1:17: nested too deep");
     hm_auto_free char *large = hm_alloc(HM_YAML_FILE_LIMIT + 1, 1);
     memset(large, '\n', HM_YAML_FILE_LIMIT + 1);
