@@ -505,7 +505,7 @@ static hm_status check_own(const hm_buf *file, const hm_signer *admin, const cha
     if (status == HM_OK && file->length > HM_KEYRING_FILE_LIMIT) {
         return hm_fail(error, HM_USAGE, HM_REASON_NONE, "%s would become too large", path);
     }
-    return status == HM_REFUSED ? hm_fail(error, HM_USAGE, HM_REASON_NONE,
+    return status == HM_REFUSED ? hm_fail(error, HM_UNDECIDED, HM_REASON_NONE,
                                           "this cannot be exported: %s", hm_error_message(cause))
            : status == HM_OK    ? HM_OK
                                 : hm_error_move(error, &cause);

@@ -783,6 +783,7 @@ hm_status hm_policy_parse(hm_bytes text, const char *path, hm_policy **policy, h
         status = read_root(&l, hm_yaml_root(doc));
     }
     if (status == HM_OK) {
+        hm_policy_tie_parties(made);
         *policy = made;
         made = NULL;
     }

@@ -125,45 +125,46 @@ static bool lists_key(const hm_trusted_signer *signer, const char *fingerprint) 
     return false;
 }
 
-/* Who may be behind a signature: the one it is named after, and all who have the key. */
-static void mark_holders(const hm_policy *policy, const hm_signer_identity *who, bool *party) {
-    const hm_trusted_signer *named = find_signer(policy, who->name);
+void hm_policy_tie_parties(hm_policy *policy) {
+    bool changed = true;
     for (size_t i = 0; i < policy->signer_count; i++) {
-        const hm_trusted_signer *signer = &policy->signers[i];
-        party[i] = party[i] || signer == named || lists_key(signer, who->fingerprint);
+        policy->signers[i].party = i;
     }
-}
-
-/* Names that share a key are one party, and so are those that a third one ties together. */
-static bool widen(const hm_policy *policy, bool *party) {
-    bool wider = false;
-    for (size_t i = 0; i < policy->signer_count; i++) {
-        for (size_t k = 0; party[i] && k < policy->signer_count; k++) {
-            if (!party[k] && share_key(&policy->signers[i], &policy->signers[k])) {
-                party[k] = wider = true;
+    while (changed) {
+        changed = false;
+        for (size_t i = 0; i < policy->signer_count; i++) {
+            for (size_t k = 0; k < i; k++) {
+                hm_trusted_signer *a = &policy->signers[i];
+                hm_trusted_signer *b = &policy->signers[k];
+                if (a->party != b->party && share_key(a, b)) {
+                    a->party = b->party = a->party < b->party ? a->party : b->party;
+                    changed = true;
+                }
             }
         }
     }
-    return wider;
+}
+
+/* Who may be behind a signature: the one it is named after, and all who have the key. */
+static bool may_be_by(const hm_policy *policy, const hm_signer_identity *who, size_t index) {
+    const hm_trusted_signer *signer = &policy->signers[index];
+    return signer == find_signer(policy, who->name) || lists_key(signer, who->fingerprint);
 }
 
 bool hm_policy_same_party(const hm_policy *policy, const hm_signer_identity *a,
                           const hm_signer_identity *b) {
-    hm_auto_free bool *left = hm_alloc(policy->signer_count, sizeof(bool));
-    hm_auto_free bool *right = hm_alloc(policy->signer_count, sizeof(bool));
-    if (left == NULL || right == NULL || strcmp(a->fingerprint, b->fingerprint) == 0) {
-        return true; /* without memory too: one too few rather than one too many */
-    }
-    mark_holders(policy, a, left);
-    mark_holders(policy, b, right);
-    while (widen(policy, left)) {
-    }
     bool known = false;
+    if (strcmp(a->fingerprint, b->fingerprint) == 0) {
+        return true;
+    }
     for (size_t i = 0; i < policy->signer_count; i++) {
-        if (left[i] && right[i]) {
-            return true;
+        for (size_t k = 0; may_be_by(policy, a, i) && k < policy->signer_count; k++) {
+            bool by_b = may_be_by(policy, b, k);
+            known = known || by_b;
+            if (by_b && policy->signers[i].party == policy->signers[k].party) {
+                return true;
+            }
         }
-        known = known || right[i];
     }
     return !known;
 }

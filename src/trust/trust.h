@@ -36,6 +36,7 @@ typedef struct hm_trusted_signer {
         char *value;
     } * identities;
     size_t identity_count, identity_capacity;
+    size_t party; /* of a policy file: the same for names that keys tie together */
 } hm_trusted_signer;
 
 /* A key that nobody believes any more, whoever's it is and whatever else is said of it. */
@@ -210,9 +211,11 @@ HM_MUST_USE hm_status hm_trust_judge(const hm_policy *policy, const hm_envelope 
 HM_MUST_USE hm_status hm_rule_judge(const hm_policy *policy, const hm_rule *rule,
                                     const hm_envelope *envelope, int64_t now,
                                     hm_signer_identity *who, hm_error **error);
+/* Names that share a key become one party, and so do those that a third one ties together. */
+void hm_policy_tie_parties(hm_policy *policy);
 /*
- * Whether two signers found may be one and the same: by name, by key, or because the policy gives
- * both names one key. For a threshold they count once.
+ * Whether two signers found may be one and the same: by name, by key, or by party. For a threshold
+ * they count once.
  */
 bool hm_policy_same_party(const hm_policy *policy, const hm_signer_identity *a,
                           const hm_signer_identity *b);
