@@ -17,9 +17,11 @@ enum {
     MEMORY_THREAD_MAX = MIB,
     MEMORY_BLAKE3_MAX = 2 * MIB,
     MEMORY_THREAD_LEAST = MIB / 4,
-    WINDOW = MIB / 2,
-    WINDOW_THREADS = 4, /* more would only wait for each other, in the kernel */
-    FILES_SPARE = 64,   /* descriptors left to the rest of the process */
+    PAGE = 4096,
+    WINDOW_MAX = MIB,
+    WINDOW_MEMORY = 32 * MIB, /* of all lanes of all threads */
+    WINDOW_THREADS = 4,       /* more would only wait for each other, in the kernel */
+    FILES_SPARE = 64,         /* descriptors left to the rest of the process */
 };
 
 static void work_on(hm_worker *worker) {
@@ -93,7 +95,9 @@ static void set_up(hm_schedule *schedule) {
     size_t memory = MEMORY_MAX / schedule->threads;
     memory = memory < most ? memory : most;
     schedule->memory = memory > MEMORY_THREAD_LEAST ? memory : MEMORY_THREAD_LEAST;
-    schedule->window = schedule->threads <= WINDOW_THREADS ? WINDOW : 0;
+    size_t window = WINDOW_MEMORY / (schedule->threads * HM_SHA256_LANES_MAX);
+    window = window < WINDOW_MAX ? window / PAGE * PAGE : WINDOW_MAX;
+    schedule->window = schedule->threads <= WINDOW_THREADS ? window : 0;
 }
 
 /*

@@ -7,6 +7,7 @@
 #ifdef HM_HAVE_CURL
 
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -27,7 +28,58 @@ enum {
     RETRY_AFTER_MS = 20 * 1000, /* nobody makes us wait longer */
 };
 
-/* One request on its way. */
+/* ---- libcurl -------------------------------------------------------------------------------- */
+
+/*
+ * It brings some thirty libraries along, which take longer to load than a small model to verify. So
+ * it is loaded when it is needed.
+ */
+#define SONAME "libcurl.so.4"
+#define FUNCTIONS(F)                                                                               \
+    F(easy_cleanup)                                                                                \
+    F(easy_getinfo)                                                                                \
+    F(easy_init)                                                                                   \
+    F(easy_perform)                                                                                \
+    F(easy_setopt)                                                                                 \
+    F(easy_strerror)                                                                               \
+    F(free)                                                                                        \
+    F(getdate)                                                                                     \
+    F(global_init)                                                                                 \
+    F(slist_append)                                                                                \
+    F(slist_free_all)                                                                              \
+    F(url)                                                                                         \
+    F(url_cleanup)                                                                                 \
+    F(url_get)                                                                                     \
+    F(url_set)                                                                                     \
+    F(version)
+
+#define DECLARE(name) __typeof__(curl_##name) *name;
+static struct functions { FUNCTIONS(DECLARE) } api;
+static bool api_loaded;
+
+/* POSIX has functions and data in pointers of one size; ISO C converts none into the other. */
+static bool find_function(void *library, const char *name, void *function) {
+    void *found = dlsym(library, name);
+    memcpy(function, &found, sizeof found);
+    return found != NULL;
+}
+
+static void load_api(void) {
+    void *library = dlopen(SONAME, RTLD_NOW | RTLD_LOCAL);
+    bool complete = library != NULL;
+#define FIND(name) complete = complete && find_function(library, "curl_" #name, &api.name);
+    FUNCTIONS(FIND)
+    api_loaded = complete && api.global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
+}
+
+static bool is_loaded(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, load_api);
+    return api_loaded;
+}
+
+/* ---- one request on its way ----------------------------------------------------------------- */
+
 typedef struct transfer {
     const hm_http_request *request;
     hm_http_response *response;
@@ -41,18 +93,18 @@ typedef struct transfer {
 } transfer;
 
 static void transfer_free(transfer *t) {
-    curl_easy_cleanup(t->curl);
-    curl_slist_free_all(t->headers);
+    api.easy_cleanup(t->curl);
+    api.slist_free_all(t->headers);
     free(t->origin);
     free(t->retry_after);
 }
 
 static void url_free(CURLU **url) {
-    curl_url_cleanup(*url);
+    api.url_cleanup(*url);
 }
 
 static void part_free(char **part) {
-    curl_free(*part);
+    api.free(*part);
 }
 #define auto_part HM_CLEANUP(part_free) char *
 
@@ -98,26 +150,26 @@ static hm_status refuse_address(const transfer *t, const char *why, hm_error **e
 
 /* Sets `plain` for an http address. */
 static hm_status check_address(const transfer *t, bool *plain, hm_error **error) {
-    HM_CLEANUP(url_free) CURLU *url = curl_url();
+    HM_CLEANUP(url_free) CURLU *url = api.url();
     auto_part scheme = NULL;
     auto_part host = NULL;
     auto_part user = NULL;
     if (url == NULL) {
         return hm_fail_memory(error);
     }
-    if (curl_url_set(url, CURLUPART_URL, t->request->url, 0) != CURLUE_OK ||
-        curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK) {
+    if (api.url_set(url, CURLUPART_URL, t->request->url, 0) != CURLUE_OK ||
+        api.url_get(url, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK) {
         return refuse_address(t, "that is no address", error);
     }
     *plain = strcmp(scheme, "http") == 0;
     if (!*plain && strcmp(scheme, "https") != 0) {
         return refuse_address(t, "it must begin with https://", error);
     }
-    if (curl_url_get(url, CURLUPART_HOST, &host, 0) != CURLUE_OK) {
+    if (api.url_get(url, CURLUPART_HOST, &host, 0) != CURLUE_OK) {
         return refuse_address(t, "it names no host", error);
     }
     /* A name and password would go to whoever answers, and into logs. */
-    if (curl_url_get(url, CURLUPART_USER, &user, 0) == CURLUE_OK) {
+    if (api.url_get(url, CURLUPART_USER, &user, 0) == CURLUE_OK) {
         return refuse_address(t, "an address with a user name is not taken", error);
     }
     if (*plain && !plain_allowed(t->request, host)) {
@@ -128,16 +180,16 @@ static hm_status check_address(const transfer *t, bool *plain, hm_error **error)
 
 /* "scheme://host:port", for messages: what stands behind may be a secret. */
 static char *origin_of(const char *address) {
-    HM_CLEANUP(url_free) CURLU *url = curl_url();
+    HM_CLEANUP(url_free) CURLU *url = api.url();
     auto_part scheme = NULL;
     auto_part host = NULL;
     auto_part port = NULL;
-    if (url == NULL || curl_url_set(url, CURLUPART_URL, address, 0) != CURLUE_OK ||
-        curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
-        curl_url_get(url, CURLUPART_HOST, &host, 0) != CURLUE_OK) {
+    if (url == NULL || api.url_set(url, CURLUPART_URL, address, 0) != CURLUE_OK ||
+        api.url_get(url, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
+        api.url_get(url, CURLUPART_HOST, &host, 0) != CURLUE_OK) {
         return hm_strdup("an unreadable address");
     }
-    (void)curl_url_get(url, CURLUPART_PORT, &port, 0);
+    (void)api.url_get(url, CURLUPART_PORT, &port, 0);
     return hm_textf("%s://%s%s%s", scheme, host, port != NULL ? ":" : "", port != NULL ? port : "");
 }
 
@@ -213,7 +265,7 @@ void hm_http_response_free(hm_http_response *response) {
 
 /* ---- what goes out -------------------------------------------------------------------------- */
 
-#define SET(option, value) (curl_easy_setopt(t->curl, (option), (value)) == CURLE_OK)
+#define SET(option, value) (api.easy_setopt(t->curl, (option), (value)) == CURLE_OK)
 
 static bool set_protocols(const transfer *t, bool plain) {
 #if LIBCURL_VERSION_NUM >= 0x075500
@@ -254,7 +306,7 @@ static bool set_times(const transfer *t) {
 }
 
 static bool add_header(transfer *t, const char *header) {
-    struct curl_slist *longer = curl_slist_append(t->headers, header);
+    struct curl_slist *longer = api.slist_append(t->headers, header);
     t->headers = longer != NULL ? longer : t->headers;
     return longer != NULL;
 }
@@ -286,7 +338,7 @@ static hm_status set_up(transfer *t, hm_error **error) {
     if (status != HM_OK) {
         return status;
     }
-    t->curl = curl_easy_init();
+    t->curl = api.easy_init();
     bool done = t->curl != NULL && SET(CURLOPT_URL, t->request->url) && set_protocols(t, plain) &&
                 SET(CURLOPT_FOLLOWLOCATION, 0L) && set_roots(t) && set_times(t) &&
                 (!plain || SET(CURLOPT_NOPROXY, "*")) && set_headers(t) && set_body(t) &&
@@ -365,9 +417,9 @@ static CURLcode perform(transfer *t) {
     hm_buf_free(&t->response->body);
     t->response->status = 0;
     t->cause[0] = '\0';
-    CURLcode code = curl_easy_perform(t->curl);
+    CURLcode code = api.easy_perform(t->curl);
     if (code == CURLE_OK &&
-        curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status) == CURLE_OK) {
+        api.easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status) == CURLE_OK) {
         t->response->status = (unsigned)status;
     }
     return code;
@@ -415,7 +467,7 @@ static CURLcode perform_patiently(transfer *t) {
 }
 
 static hm_status fail_transfer(const transfer *t, CURLcode code, hm_error **error) {
-    const char *cause = t->cause[0] != '\0' ? t->cause : curl_easy_strerror(code);
+    const char *cause = t->cause[0] != '\0' ? t->cause : api.easy_strerror(code);
     const char *service = t->request->service;
     if (t->memory || code == CURLE_OUT_OF_MEMORY) {
         return hm_fail_memory(error);
@@ -437,15 +489,15 @@ static hm_status fail_transfer(const transfer *t, CURLcode code, hm_error **erro
     return HM_UNDECIDED;
 }
 
-static void initialise(void) {
-    (void)curl_global_init(CURL_GLOBAL_DEFAULT);
-}
-
 hm_status hm_http_send(const hm_http_request *request, hm_http_response *response,
                        hm_error **error) {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    if (!is_loaded()) {
+        (void)hm_fail(error, HM_UNDECIDED, HM_REASON_NONE, "cannot reach %s: %s cannot be loaded",
+                      request->service, SONAME);
+        hm_error_add_hint(error, "install libcurl (Debian: libcurl4)");
+        return HM_UNDECIDED;
+    }
     HM_CLEANUP(transfer_free) transfer t = {.request = request, .response = response};
-    (void)pthread_once(&once, initialise);
     t.origin = origin_of(request->url);
     if (t.origin == NULL) {
         return hm_fail_memory(error);
@@ -465,13 +517,14 @@ hm_status hm_http_send(const hm_http_request *request, hm_http_response *respons
 }
 
 bool hm_http_date(const char *text, int64_t *time) {
-    time_t date = curl_getdate(text, NULL);
+    time_t date = is_loaded() ? api.getdate(text, NULL) : -1;
     *time = date;
     return date >= 0;
 }
 
 void hm_http_describe(hm_buf *out) {
-    hm_buf_add_format(out, "HTTPS: %s\n", curl_version());
+    hm_buf_add_format(out, "HTTPS: %s\n",
+                      is_loaded() ? api.version() : "none (" SONAME " cannot be loaded)");
 }
 
 #else /* without libcurl */
