@@ -475,14 +475,6 @@ static hm_status check_call(const char *function, const hm_policy *policy, uint6
     return status;
 }
 
-static hm_status hand_over(hm_buf *out, char **text, hm_error **error) {
-    hm_status status = hm_buf_check(out, error);
-    if (status == HM_OK) {
-        *text = hm_buf_steal_text(out);
-    }
-    return status;
-}
-
 hm_status hm_policy_describe(const hm_policy *policy, uint64_t flags, char **text,
                              hm_error **error) {
     hm_auto_buf out = {0};
@@ -493,7 +485,7 @@ hm_status hm_policy_describe(const hm_policy *policy, uint64_t flags, char **tex
         status = (flags & HM_POLICY_JSON) != 0 ? json_policy(&w, policy, error)
                                                : text_policy(&out, policy, error);
     }
-    return status == HM_OK ? hand_over(&out, text, error) : status;
+    return status == HM_OK ? hm_buf_hand_over(&out, text, error) : status;
 }
 
 hm_status hm_policy_explain(const hm_policy *policy, const hm_model *model, const char *name,
@@ -521,7 +513,7 @@ hm_status hm_policy_explain(const hm_policy *policy, const hm_model *model, cons
     } else {
         text_explanation(&out, &about);
     }
-    status = hand_over(&out, text, error);
+    status = hm_buf_hand_over(&out, text, error);
     return status == HM_OK && about.rule == NULL
                ? hm_fail(error, HM_REFUSED, HM_REASON_UNTRUSTED_SIGNER,
                          "no rule of %s is about the model %s", policy->path, path)

@@ -97,6 +97,8 @@ uint8_t *hm_buf_extend(hm_buf *buf, size_t length);
 HM_MUST_USE hm_status hm_buf_check(hm_buf *buf, hm_error **error);
 /* Hands the bytes over as a NUL-terminated text and leaves the buffer empty; NULL if it failed. */
 char *hm_buf_steal_text(hm_buf *buf);
+/* hm_buf_check(), and the same into `*text` when all is well. */
+HM_MUST_USE hm_status hm_buf_hand_over(hm_buf *buf, char **text, hm_error **error);
 void hm_buf_free(hm_buf *buf);
 static inline hm_bytes hm_buf_view(const hm_buf *buf) {
     return (hm_bytes){buf->data, buf->length};

@@ -172,6 +172,14 @@ char *hm_buf_steal_text(hm_buf *buf) {
     return text;
 }
 
+hm_status hm_buf_hand_over(hm_buf *buf, char **text, hm_error **error) {
+    hm_status status = hm_buf_check(buf, error);
+    if (status == HM_OK) {
+        *text = hm_buf_steal_text(buf);
+    }
+    return status;
+}
+
 void hm_buf_free(hm_buf *buf) {
     if (buf->data != NULL) {
         OPENSSL_cleanse(buf->data, buf->capacity);

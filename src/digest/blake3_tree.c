@@ -9,7 +9,6 @@
 #include "digest/engine.h"
 
 #include <string.h>
-#include <sys/stat.h>
 
 enum {
     CV = BLAKE3_OUT_LEN,
@@ -267,14 +266,6 @@ static bool wait_for_pieces(tree *t) {
     return complete;
 }
 
-/* The last page of a mapped file shows zeros behind its end, without a signal. */
-static bool has_shrunk(const tree *t) {
-    struct stat st;
-    const hm_work *work = &t->stream.work;
-    return t->mapped && (fstat(work->fd, &st) != 0 ||
-                         (uint64_t)st.st_size < work->range->offset + work->range->length);
-}
-
 void hm_blake3_tree_run(hm_worker *worker, const hm_work *work) {
     hm_range *range = work->range;
     tree t = {.piece = PIECE_MAX};
@@ -293,7 +284,7 @@ void hm_blake3_tree_run(hm_worker *worker, const hm_work *work) {
             finish_tree(&t.done, t.piece, data, rest, range->digest);
             hm_schedule_advance(worker->schedule, rest);
         }
-        if (has_shrunk(&t)) {
+        if (t.mapped && hm_work_shrunk(&t.stream.work)) {
             hm_stream_set_ended(&t.stream);
         }
     }

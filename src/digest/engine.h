@@ -165,6 +165,9 @@ void hm_blake3_tree_run(hm_worker *worker, const hm_work *work);
 bool hm_blake3_tree_wants_help(const hm_stream *stream);
 void hm_blake3_tree_help(hm_worker *worker, hm_stream *stream);
 
+/* The last page of a mapped file shows zeros behind its end, without a signal: so this is asked. */
+bool hm_work_shrunk(const hm_work *work);
+
 /* ---- reading ------------------------------------------------------------------------------ */
 
 /*

@@ -7,7 +7,6 @@
 #include "digest/engine.h"
 
 #include <string.h>
-#include <sys/stat.h>
 
 enum {
     LENGTH_FIELD = 8,
@@ -185,14 +184,6 @@ static bool was_torn(lane_set *set, lane *l) {
     return torn;
 }
 
-/* The last page of a mapped file shows zeros behind its end, without a signal. */
-static bool has_shrunk(const lane *l) {
-    struct stat st;
-    const hm_range *range = l->work.range;
-    return l->mapped &&
-           (fstat(l->work.fd, &st) != 0 || (uint64_t)st.st_size < range->offset + range->length);
-}
-
 /* Brings a lane whose blocks are used up to its next ones, or to its end. */
 static void settle_lane(lane_set *set, lane *l) {
     while (l->state != LANE_IDLE && l->blocks == 0 && !hm_schedule_stopped(set->schedule)) {
@@ -204,7 +195,7 @@ static void settle_lane(lane_set *set, lane *l) {
         }
         if (l->state == LANE_TAIL) {
             store_digest(&l->sha256, l->work.range->digest);
-            end_lane(set, l, has_shrunk(l));
+            end_lane(set, l, l->mapped && hm_work_shrunk(&l->work));
         } else if (l->read < l->work.range->length) {
             next_piece(set, l);
         } else {

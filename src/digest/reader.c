@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -92,4 +93,10 @@ hm_status hm_work_read(const hm_schedule *schedule, const hm_work *work, uint64_
         status = write_sink(schedule, work, done, target, length, error);
     }
     return status;
+}
+
+bool hm_work_shrunk(const hm_work *work) {
+    const hm_range *range = work->range;
+    struct stat st;
+    return fstat(work->fd, &st) != 0 || (uint64_t)st.st_size < range->offset + range->length;
 }

@@ -58,6 +58,8 @@ HM_MUST_USE hm_status hm_pubkey_pem(const hm_pubkey *key, hm_buf *pem, hm_error 
 /* Reads PEM bytes; see hm_policy_add_key(). Unreadable: ::HM_UNDECIDED. */
 HM_MUST_USE hm_status hm_pubkey_parse(hm_bytes pem, const char *what, hm_pubkey **key,
                                       hm_error **error);
+/* SHA-256 in hex, as fingerprints are written; false when libcrypto fails. */
+bool hm_fingerprint(hm_bytes data, char hex[2 * HM_FINGERPRINT_SIZE + 1]);
 void hm_pubkey_free(hm_pubkey **key);
 
 /* ::HM_USAGE when the scheme is not for this kind of key. `what` names the format, for the text. */

@@ -50,6 +50,8 @@ void hm_keyring_free(hm_keyring *ring);
 /* Reads its text into an empty keyring. ::HM_REFUSED malformed. */
 HM_MUST_USE hm_status hm_keyring_parse(hm_bytes text, const char *what, hm_keyring *ring,
                                        hm_error **error);
+/* When a version was made, signs and ends, and whether it is revoked: members of an object. */
+void hm_keyring_print_life(hm_json_writer *w, const hm_keyring_entry *entry);
 HM_MUST_USE hm_status hm_keyring_print(const hm_keyring *ring, hm_buf *text, hm_error **error);
 
 /* A line of UTF-8 that is not empty, not too long and cannot steer a terminal. */

@@ -30,18 +30,7 @@ static void json_recorded(hm_json_writer *w, const described *key) {
     const hm_keyring_entry *entry = key->entry;
     hm_json_member_number(w, "version", entry->version);
     hm_json_member(w, "status", key->status);
-    hm_json_member_time(w, "created", entry->created);
-    hm_json_member_time(w, "signs_from", entry->signs_from);
-    hm_json_member_time(w, "not_after", entry->not_after);
-    hm_json_name(w, "revoked");
-    if (entry->revoked) {
-        hm_json_begin_object(w);
-        hm_json_member_time(w, "since", entry->revoked_since);
-        hm_json_member(w, "reason", entry->reason);
-        hm_json_end_object(w);
-    } else {
-        hm_json_null(w);
-    }
+    hm_keyring_print_life(w, entry);
     hm_json_member_bool(w, "private_key", key->has_private);
 }
 
@@ -146,14 +135,6 @@ static hm_status check_call(const char *function, const char *key, uint64_t flag
     return HM_OK;
 }
 
-static hm_status hand_over(hm_buf *made, char **text, hm_error **error) {
-    hm_status status = hm_buf_check(made, error);
-    if (status == HM_OK) {
-        *text = hm_buf_steal_text(made);
-    }
-    return status;
-}
-
 static hm_status describe_all(const hm_keyring *ring, bool json, hm_buf *out, hm_error **error) {
     int64_t now = hm_time_now();
     hm_status status = HM_OK;
@@ -195,7 +176,7 @@ hm_status hm_keyring_describe(const char *keyring, uint64_t flags, char **text, 
     if (status == HM_OK) {
         status = describe_all(&ring, (flags & HM_DESCRIBE_JSON) != 0, &out, error);
     }
-    return status == HM_OK ? hand_over(&out, text, error) : status;
+    return status == HM_OK ? hm_buf_hand_over(&out, text, error) : status;
 }
 
 static hm_status choose(const hm_keyring *ring, uint64_t version, const hm_keyring_entry **entry,
@@ -224,7 +205,7 @@ static hm_status describe_one(const described *key, bool json, char **text, hm_e
     } else {
         text_key(&out, key);
     }
-    return hand_over(&out, text, error);
+    return hm_buf_hand_over(&out, text, error);
 }
 
 hm_status hm_key_describe(const char *key, uint64_t version, uint64_t flags, char **text,

@@ -232,11 +232,7 @@ hm_status hm_keyring_parse(hm_bytes text, const char *what, hm_keyring *ring, hm
 
 /* ---- writing -------------------------------------------------------------------------------- */
 
-static void print_entry(hm_json_writer *w, const hm_keyring_entry *entry) {
-    hm_json_begin_object(w);
-    hm_json_member_number(w, "version", entry->version);
-    hm_json_member(w, "fingerprint", entry->fingerprint);
-    hm_json_member(w, "algorithm", entry->algorithm);
+void hm_keyring_print_life(hm_json_writer *w, const hm_keyring_entry *entry) {
     hm_json_member_time(w, "created", entry->created);
     hm_json_member_time(w, "signs_from", entry->signs_from);
     hm_json_member_time(w, "not_after", entry->not_after);
@@ -249,6 +245,14 @@ static void print_entry(hm_json_writer *w, const hm_keyring_entry *entry) {
     } else {
         hm_json_null(w);
     }
+}
+
+static void print_entry(hm_json_writer *w, const hm_keyring_entry *entry) {
+    hm_json_begin_object(w);
+    hm_json_member_number(w, "version", entry->version);
+    hm_json_member(w, "fingerprint", entry->fingerprint);
+    hm_json_member(w, "algorithm", entry->algorithm);
+    hm_keyring_print_life(w, entry);
     hm_json_end_object(w);
 }
 

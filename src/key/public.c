@@ -146,9 +146,9 @@ static EVP_PKEY *copy_public(EVP_PKEY *pkey, hm_key_type type) {
     return result;
 }
 
-static bool hash_hex(const void *data, size_t length, char *hex) {
+bool hm_fingerprint(hm_bytes data, char hex[2 * HM_FINGERPRINT_SIZE + 1]) {
     uint8_t digest[HM_FINGERPRINT_SIZE];
-    if (EVP_Q_digest(NULL, "SHA256", NULL, data, length, digest, NULL) != 1) {
+    if (EVP_Q_digest(NULL, "SHA256", NULL, data.data, data.length, digest, NULL) != 1) {
         return false;
     }
     hm_hex(digest, sizeof digest, hex);
@@ -158,7 +158,7 @@ static bool hash_hex(const void *data, size_t length, char *hex) {
 static bool set_fingerprint(hm_pubkey *key) {
     uint8_t *der = NULL;
     int length = i2d_PUBKEY(key->pkey, &der);
-    bool done = length > 0 && hash_hex(der, (size_t)length, key->fingerprint);
+    bool done = length > 0 && hm_fingerprint(hm_bytes_of(der, (size_t)length), key->fingerprint);
     OPENSSL_free(der);
     return done;
 }
@@ -171,7 +171,7 @@ static bool set_hint(hm_pubkey *key) {
         return false;
     }
     long length = BIO_get_mem_data(bio, &text);
-    return length > 0 && hash_hex(text, (size_t)length, key->hint);
+    return length > 0 && hm_fingerprint(hm_bytes_of(text, (size_t)length), key->hint);
 }
 
 /* A point off the curve or at infinity would make signatures meaningless. */

@@ -278,15 +278,6 @@ static hm_status parse_head(hm_json *root, const char *what, hm_export *found, h
     return status == HM_OK ? take_moment(root, what, "expires", &found->expires, error) : status;
 }
 
-static bool hash_hex(hm_bytes data, char *hex) {
-    uint8_t digest[HM_FINGERPRINT_SIZE];
-    if (EVP_Q_digest(NULL, "SHA256", NULL, data.data, data.length, digest, NULL) != 1) {
-        return false;
-    }
-    hm_hex(digest, sizeof digest, hex);
-    return true;
-}
-
 hm_status hm_export_parse(hm_bytes payload, const char *what, hm_export *found, hm_error **error) {
     hm_auto_json doc = NULL;
     hm_status status = hm_json_parse(payload, what, &doc, error);
@@ -307,7 +298,7 @@ hm_status hm_export_parse(hm_bytes payload, const char *what, hm_export *found, 
     if (status == HM_OK && found->key_count == 0) {
         status = malformed(error, what, "there is no key in it");
     }
-    if (status == HM_OK && !hash_hex(payload, found->digest)) {
+    if (status == HM_OK && !hm_fingerprint(payload, found->digest)) {
         status = hm_fail_crypto(error, HM_UNDECIDED, HM_REASON_NONE, "cannot hash");
     }
     return status;
