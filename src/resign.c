@@ -656,6 +656,9 @@ static hm_status sign_all(resigning *job, hm_error **error) {
             status = sign_group(job, &job->list[i], &told, error);
         }
     }
+    if (status == HM_OK && told == NULL) {
+        status = hm_fail(error, HM_UNDECIDED, HM_REASON_NONE, "no signature was found to replace");
+    }
     return status == HM_OK ? tell_model(job, told, error) : status;
 }
 

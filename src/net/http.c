@@ -53,7 +53,7 @@ enum {
     F(url_set)                                                                                     \
     F(version)
 
-#define DECLARE(name) __typeof__(curl_##name) *name;
+#define DECLARE(name) __typeof__(curl_##name) *(name);
 static struct functions { FUNCTIONS(DECLARE) } api;
 static bool api_loaded;
 
