@@ -674,6 +674,269 @@ HM_API HM_MUST_USE hm_status hm_digest(hm_model *model, const hm_digest_options 
 HM_API HM_MUST_USE hm_status hm_inspect(const char *signature, hm_report **report,
                                         hm_error **error);
 
+/* ---------------------------------------------------------------------- configuration, events */
+
+/** What a host is told once for all commands: store, policy, ledger, alerts (`docs/config.md`). */
+typedef struct hm_config hm_config;
+
+/**
+ * Reads the configuration file: `path`, or NULL for what `HALLMARK_CONFIG` names, else
+ * /etc/hallmark/config.yaml, else the defaults. `HALLMARK_STORE`, `HALLMARK_LEDGER` and
+ * `HALLMARK_POLICY` stand above the file. The file must be one that only its owner can change, who
+ * is the caller or root.
+ * @return ::HM_UNDECIDED with FILE:LINE:COLUMN when it cannot be read or is not right.
+ */
+HM_API HM_MUST_USE hm_status hm_config_load(const char *path, hm_config **config, hm_error **error);
+/**
+ * Sets what a command line says, above file and environment.
+ * @param name "store", "policy", "ledger", "log" ("json" or "none") or "group".
+ */
+HM_API HM_MUST_USE hm_status hm_config_set(hm_config *config, const char *name, const char *value,
+                                           hm_error **error);
+/** What is set by these names, or NULL. */
+HM_API const char *hm_config_get(const hm_config *config, const char *name);
+HM_API void hm_config_free(hm_config **config);
+
+/** Where events go: the ledger, standard error, and alerts. */
+typedef struct hm_recorder hm_recorder;
+
+/**
+ * Opens the ledger of a configuration for what happens outside the store: signing, verifying,
+ * revoking. Without a ledger, alerts and log in the configuration everything that is recorded goes
+ * nowhere.
+ * @param config Must outlive the recorder.
+ */
+HM_API HM_MUST_USE hm_status hm_recorder_open(const hm_config *config, hm_recorder **recorder,
+                                              hm_error **error);
+/**
+ * Records what a report of a signing or verification says: `signed`, `verified`, `refused`,
+ * `undecided` or `let-through`. Nothing for reports of other operations.
+ */
+HM_API HM_MUST_USE hm_status hm_recorder_add_report(hm_recorder *recorder, const hm_report *report,
+                                                    hm_error **error);
+/**
+ * Records a change to a keyring: `key-rotated` or `key-revoked`.
+ * @param event  One of these words.
+ * @param reason As told to hm_keyring_revoke(); may be NULL.
+ */
+HM_API HM_MUST_USE hm_status hm_recorder_add_key(hm_recorder *recorder, const char *event,
+                                                 const char *keyring, uint64_t version,
+                                                 const char *reason, hm_error **error);
+/** Tries to deliver what is yet to be delivered, and ends the recorder. */
+HM_API void hm_recorder_close(hm_recorder **recorder);
+
+typedef struct hm_log_options {
+    size_t size;
+    uint64_t flags;    /**< ::HM_LOG_JSON or 0. */
+    int64_t since;     /**< Seconds since 1970 UTC; INT64_MIN: all. */
+    const char *model; /**< Only events of it; NULL: of all. */
+    const char *event; /**< Only events with this word; NULL: all. */
+    uint64_t limit;    /**< The newest so many; 0: all. */
+} hm_log_options;
+#define HM_LOG_OPTIONS_INIT                                                                        \
+    { .size = sizeof(hm_log_options), .since = INT64_MIN }
+#define HM_LOG_JSON (UINT64_C(1) << 1) /**< One event per line, as it stands in the ledger. */
+
+/** Takes a piece of text: whole lines. @return False to stop. */
+typedef bool (*hm_text_fn)(void *context, const char *text, size_t length);
+
+/** Reads the ledger of a configuration, oldest first. @param options May be NULL. */
+HM_API HM_MUST_USE hm_status hm_log_read(const hm_config *config, const hm_log_options *options,
+                                         hm_text_fn take, void *context, hm_error **error);
+
+typedef struct hm_log_verify_options {
+    size_t size;
+    uint64_t flags;         /**< ::HM_LOG_JSON or 0. */
+    const char *key;        /**< Public key that checkpoints are signed by; NULL: that of the
+                                 configuration's checkpoint key. */
+    const char *checkpoint; /**< A checkpoint kept elsewhere, which the ledger must contain; NULL:
+                                 only what is in the ledger and in the configured file. */
+} hm_log_verify_options;
+#define HM_LOG_VERIFY_OPTIONS_INIT                                                                 \
+    { .size = sizeof(hm_log_verify_options) }
+
+/**
+ * Verifies the ledger: every entry's digest and its link to the one before, every checkpoint, and
+ * that nothing older than a checkpoint or than what was seen here before is missing.
+ * @param text What was found, for people or as JSON. Free with hm_text_free(). May be NULL.
+ * @return ::HM_REFUSED when an entry was changed, removed or moved.
+ */
+HM_API HM_MUST_USE hm_status hm_log_verify(const hm_config *config,
+                                           const hm_log_verify_options *options, char **text,
+                                           hm_error **error);
+/**
+ * Signs how far the ledger has come: number and digest of the newest entry.
+ * @param path Where the checkpoint goes besides into the ledger, to be kept elsewhere; may be NULL.
+ */
+HM_API HM_MUST_USE hm_status hm_log_checkpoint(const hm_config *config, hm_signer *signer,
+                                               const char *path, hm_error **error);
+
+/* -------------------------------------------------------------------------------------- store */
+
+/**
+ * A directory with the versions of models that a host serves (`docs/store.md`). Nothing gets in
+ * unverified. For each model, `models/NAME/current` leads to the version that is served.
+ */
+typedef struct hm_store hm_store;
+
+/**
+ * Opens the store of a configuration, and completes or undoes what a command that was killed left
+ * half done.
+ * @param config Must outlive the store.
+ */
+HM_API HM_MUST_USE hm_status hm_store_open(const hm_config *config, uint64_t flags,
+                                           hm_store **store, hm_error **error);
+#define HM_STORE_CREATE                                                                            \
+    (UINT64_C(1) << 1) /**< Make the directory a store if it is empty or absent. */
+#define HM_STORE_READ (UINT64_C(1) << 2) /**< Only look: change nothing, take no lock. */
+/** Tries to deliver alerts that are due, and ends the store. */
+HM_API void hm_store_close(hm_store **store);
+
+typedef struct hm_deploy_options {
+    size_t size;
+    uint64_t flags; /**< HM_DEPLOY_... */
+    /** As in hm_verify_options; the places are those of the source. */
+    const char *const *signatures;
+    size_t signature_count;
+    const char *provenance;
+    const char *const *ignore;
+    size_t ignore_count;
+    unsigned jobs;
+    hm_progress_fn progress;
+    void *progress_context;
+} hm_deploy_options;
+#define HM_DEPLOY_OPTIONS_INIT                                                                     \
+    { .size = sizeof(hm_deploy_options) }
+#define HM_DEPLOY_DRY_RUN                                                                          \
+    (UINT64_C(1) << 1) /**< Verify and say what would be done; write nothing. */
+#define HM_DEPLOY_NO_SWITCH (UINT64_C(1) << 2) /**< Put it into the store; `current` stays. */
+#define HM_DEPLOY_FULL (UINT64_C(1) << 3) /**< Read everything, even what is proven unchanged. */
+
+/**
+ * The gate: verifies a model while it copies it into the store, and only then makes it current.
+ * The rule of the policy is chosen by `name` and by the path STORE/models/NAME/current, wherever
+ * the source lies.
+ * @param name   Of the model in the store: letters, digits, '.', '_', '-'; not beginning with '.'.
+ * @param policy Loaded from a file, or made by calls.
+ * @return ::HM_OK when it is current; ::HM_LET_THROUGH likewise, by a rule that lets it pass
+ *         without a signature; ::HM_REFUSED: the old version is still current, and the copy in
+ *         quarantine.
+ */
+HM_API HM_MUST_USE hm_status hm_deploy(hm_store *store, hm_model *source, const char *name,
+                                       const hm_policy *policy, const hm_deploy_options *options,
+                                       hm_report **report, hm_error **error);
+
+typedef struct hm_gate_options {
+    size_t size;
+    uint64_t flags;      /**< ::HM_GATE_LEAVE_BAD (hm_store_check()) or 0. */
+    const char *version; /**< hm_rollback(): to which; a digest or the beginning of one. NULL: to
+                              the last known good before the current one. */
+    unsigned jobs;
+    hm_progress_fn progress;
+    void *progress_context;
+} hm_gate_options;
+#define HM_GATE_OPTIONS_INIT                                                                       \
+    { .size = sizeof(hm_gate_options) }
+/** No version is good: `current` stays as it is, and says so loudly. */
+#define HM_GATE_LEAVE_BAD (UINT64_C(1) << 1)
+
+/** Makes an older version current, once it is verified again. @param options May be NULL. */
+HM_API HM_MUST_USE hm_status hm_rollback(hm_store *store, const char *name, const hm_policy *policy,
+                                         const hm_gate_options *options, hm_report **report,
+                                         hm_error **error);
+/**
+ * Verifies what is current. A version that fails goes into quarantine, and the newest that verifies
+ * takes its place; without one, `current` is taken away.
+ * @param report Of the version that was current.
+ * @return ::HM_REFUSED when it failed, whatever took its place.
+ */
+HM_API HM_MUST_USE hm_status hm_store_check(hm_store *store, const char *name,
+                                            const hm_policy *policy, const hm_gate_options *options,
+                                            hm_report **report, hm_error **error);
+/** Names of the models in the store, sorted. Free with hm_store_names_free(). */
+HM_API HM_MUST_USE hm_status hm_store_names(hm_store *store, char ***names, size_t *count,
+                                            hm_error **error);
+HM_API void hm_store_names_free(char ***names, size_t count);
+
+#define HM_STORE_JSON (UINT64_C(1) << 1) /**< As JSON; the schema is docs/status.schema.json. */
+/** What is current, by whom, when it was last verified, what is in quarantine. `name` NULL: all. */
+HM_API HM_MUST_USE hm_status hm_store_status(hm_store *store, const char *name, uint64_t flags,
+                                             char **text, hm_error **error);
+/** What is in quarantine: all entries, or all that is known of one. */
+HM_API HM_MUST_USE hm_status hm_quarantine_describe(hm_store *store, const char *id, uint64_t flags,
+                                                    char **text, hm_error **error);
+/** Deploys what is in quarantine, through the gate: it must verify now. */
+HM_API HM_MUST_USE hm_status hm_quarantine_release(hm_store *store, const char *id,
+                                                   const hm_policy *policy,
+                                                   const hm_deploy_options *options,
+                                                   hm_report **report, hm_error **error);
+/** Deletes what is in quarantine; the ledger remembers it. */
+HM_API HM_MUST_USE hm_status hm_quarantine_purge(hm_store *store, const char *id, hm_error **error);
+/**
+ * Removes versions beyond the newest `keep`, never the current one or the last known good.
+ * @param keep At least 1; 0: as configured.
+ * @param text What was removed, for people or as JSON. Free with hm_text_free(). May be NULL.
+ */
+HM_API HM_MUST_USE hm_status hm_store_gc(hm_store *store, const char *name, uint64_t keep,
+                                         uint64_t flags, char **text, hm_error **error);
+
+#define HM_GC_DRY_RUN (UINT64_C(1) << 2) /**< Say what would be removed; remove nothing. */
+
+/* --------------------------------------------------------------------------------------- view */
+
+/**
+ * A verified model whose bytes nobody can change any more: each file is in sealed memory, filled by
+ * the one reading that also digested it.
+ */
+typedef struct hm_view hm_view;
+
+typedef struct hm_view_options {
+    size_t size;
+    uint64_t flags;                  /**< None yet: 0. */
+    const hm_verify_options *verify; /**< Where signatures lie, and so on; may be NULL. */
+} hm_view_options;
+#define HM_VIEW_OPTIONS_INIT                                                                       \
+    { .size = sizeof(hm_view_options) }
+
+/**
+ * Verifies the signature and which files there are; contents are read and verified when they are
+ * asked for, or all at once where nothing less can be verified (a pinned model digest).
+ * @param model Must outlive the view.
+ * @return As hm_verify(); ::HM_LET_THROUGH gives no view.
+ */
+HM_API HM_MUST_USE hm_status hm_view_open(hm_model *model, const hm_policy *policy,
+                                          const hm_view_options *options, hm_view **view,
+                                          hm_report **report, hm_error **error);
+HM_API size_t hm_view_count(const hm_view *view);
+/** Name and size of file `index`; in the order of names. */
+HM_API const char *hm_view_name(const hm_view *view, size_t index);
+HM_API uint64_t hm_view_size(const hm_view *view, size_t index);
+/** The index of a file, or SIZE_MAX. */
+HM_API size_t hm_view_find(const hm_view *view, const char *name);
+/** Whether parts of a file can be verified alone (hm_view_read()): the signature has shards. */
+HM_API bool hm_view_lazy(const hm_view *view, size_t index);
+/**
+ * Reads and verifies files whole, unless that was done. @param indices NULL: all files.
+ * @return ::HM_REFUSED digest-mismatch or changed-while-reading, and nothing of these files is
+ *         handed out; ::HM_UNDECIDED, too, when there is not enough memory: the message says how
+ *         much is needed.
+ */
+HM_API HM_MUST_USE hm_status hm_view_load(hm_view *view, const size_t *indices, size_t count,
+                                          hm_error **error);
+/** A new descriptor of a loaded file's sealed memory, read-only; the caller closes it. */
+HM_API HM_MUST_USE hm_status hm_view_fd(hm_view *view, size_t index, int *fd, hm_error **error);
+/** A loaded file's bytes, mapped read-only; they live as long as the view. */
+HM_API HM_MUST_USE hm_status hm_view_map(hm_view *view, size_t index, const void **data,
+                                         uint64_t *length, hm_error **error);
+/**
+ * Copies bytes of a file to `target`, after verifying the shards that hold them; a shard is read
+ * and verified once while it is remembered. Of a loaded file: from its memory. Several threads may
+ * read at once.
+ */
+HM_API HM_MUST_USE hm_status hm_view_read(hm_view *view, size_t index, uint64_t offset,
+                                          void *target, size_t length, hm_error **error);
+HM_API void hm_view_close(hm_view **view);
+
 #ifdef __cplusplus
 }
 #endif

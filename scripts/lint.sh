@@ -35,6 +35,10 @@ allowed() { # ROOM
     format) echo base digest model key format ;;
     trust) echo base key format trust ;;
     verbs) echo base digest model net key format trust ;;
+    config) echo base ;;
+    record) echo base net key config record ;;
+    view) echo base digest model key format trust verbs view ;;
+    deploy) echo base digest model net key format trust verbs config record deploy ;;
     esac
 }
 
@@ -58,7 +62,11 @@ check_rooms() {
                 [[ $rooms == *" ${include%%/*} "* ]] ||
                     echo "$file: includes $include: $room may only use$rooms"
                 ;;
-            *) [ -e "$(dirname "$file")/$include" ] || echo "$file: $include is of another room" ;;
+            *)
+                [ -e "$(dirname "$file")/$include" ] ||
+                    { [[ $rooms == *" verbs "* ]] && [ -e "src/$include" ]; } ||
+                    echo "$file: $include is of another room"
+                ;;
             esac
         done
     done

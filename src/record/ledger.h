@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The ledger: events in the order in which they were recorded, each entry with the digest of the
+ * one before, so that none is changed, removed or moved without a trace; what is newest is covered
+ * by signed checkpoints. Kept in SQLite or PostgreSQL (a table of backends, as with keys).
+ */
+#ifndef HM_LEDGER_H
+#define HM_LEDGER_H
+
+#include "key/key.h"
+#include "record/event.h"
+
+typedef struct hm_ledger hm_ledger;
+
+#define HM_LEDGER_CREATE (UINT64_C(1) << 1) /* make it if it is not there; bring it up to date */
+
+/*
+ * `uri`: "sqlite:PATH", a path, or "postgresql://...". ::HM_UNDECIDED when it cannot be reached, is
+ * no ledger, or is newer than this program; with hints.
+ */
+HM_MUST_USE hm_status hm_ledger_open(const char *uri, uint64_t flags, hm_ledger **ledger,
+                                     hm_error **error);
+void hm_ledger_close(hm_ledger **ledger);
+
+/* Whether an append would work now, as far as can be told without one. */
+HM_MUST_USE hm_status hm_ledger_ready(hm_ledger *ledger, hm_error **error);
+/*
+ * Appends all events or none, durably, waiting some seconds for others who write. An event whose id
+ * is there already is passed over: appending again after a crash is harmless.
+ */
+HM_MUST_USE hm_status hm_ledger_append(hm_ledger *ledger, const hm_event *const *events,
+                                       size_t count, hm_error **error);
+
+#endif
