@@ -483,6 +483,7 @@ hm_status hm_claim_find_files(hm_claim *claim, hm_error **error) {
     } else {
         status = hm_tree_walk(claim->job->model, &claim->ignore, follow, &claim->tree, error);
     }
+    claim->tree.copy = claim->job->copy;
     if (status == HM_OK && !claim->job->model->is_file) {
         status = add_promised(claim, error);
     }

@@ -38,6 +38,9 @@ typedef struct hm_verification {
     hm_claim **claims; /* in the order in which they are judged */
     size_t claim_count, claim_capacity;
     hm_buf *statement; /* gets the text of the provenance that was found good; NULL: not wanted */
+    const hm_tree_copy *copy; /* gets the bytes of every file that is read; NULL: they go nowhere */
+    const char *rule_name;    /* the rule is chosen by it, not by the model's name; or NULL */
+    const char *rule_path;    /* likewise of its real path */
 } hm_verification;
 
 void hm_verification_free(hm_verification *job);

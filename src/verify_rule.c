@@ -27,11 +27,12 @@ hm_status hm_verification_choose(hm_verification *job, hm_policy_note *note, cha
     if (note->file == NULL || *name == NULL) {
         return hm_fail_memory(error);
     }
-    const char *given = job->options->expected_name;
-    job->rule = hm_policy_choose(policy, given != NULL ? given : *name, path);
+    const char *given = job->rule_name != NULL ? job->rule_name : job->options->expected_name;
+    const char *place = job->rule_path != NULL ? job->rule_path : path;
+    job->rule = hm_policy_choose(policy, given != NULL ? given : *name, place);
     if (job->rule == NULL) {
         (void)hm_fail(error, HM_REFUSED, HM_REASON_UNTRUSTED_SIGNER,
-                      "no rule of %s is about the model %s", policy->path, path);
+                      "no rule of %s is about the model %s", policy->path, place);
         hm_error_add_hint(error, "`hallmark policy explain` says why not");
         return HM_REFUSED;
     }

@@ -36,7 +36,7 @@ typedef enum hm_sink_kind {
 typedef struct hm_sink {
     hm_sink_kind kind;
     uint8_t *memory;
-    int fd;
+    int fd; /* filled in where the source opens sinks */
     uint64_t offset;
 } hm_sink;
 
@@ -76,6 +76,13 @@ typedef struct hm_source {
     hm_status (*close)(void *context, size_t file, int fd, bool *changed, hm_error **error);
     /* The name for errors. */
     const char *(*name)(void *context, size_t file);
+    /*
+     * For HM_SINK_FILE, or NULL: the descriptor that a file's ranges are written to, asked for once
+     * after open(); -1: the bytes go nowhere.
+     */
+    hm_status (*open_sink)(void *context, size_t file, int *fd, hm_error **error);
+    /* Ends it, after close(). `whole`: every range was read to its end, of a file that stayed. */
+    hm_status (*close_sink)(void *context, size_t file, int fd, bool whole, hm_error **error);
 } hm_source;
 
 typedef struct hm_digest_job {

@@ -41,6 +41,7 @@ typedef struct hm_file {
     size_t count;
     size_t finished;
     int fd;
+    int sink; /* -1: none was opened */
     enum { HM_FILE_UNOPENED, HM_FILE_OPENING, HM_FILE_OPEN, HM_FILE_CLOSED } state;
     bool changed;
 } hm_file;

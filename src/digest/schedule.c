@@ -44,17 +44,38 @@ static size_t number_of(const hm_schedule *schedule, const hm_file *file) {
     return schedule->job->ranges[file->first].file;
 }
 
+/* Whether each range was read to its end. No thread is about the file any more. */
+static bool is_whole(const hm_schedule *schedule, const hm_file *file) {
+    bool whole = !file->changed && file->finished == file->count;
+    for (size_t i = 0; i < file->count && whole; i++) {
+        whole = schedule->job->ranges[file->first + i].state == HM_RANGE_DONE;
+    }
+    return whole;
+}
+
+static hm_status close_descriptors(hm_schedule *schedule, hm_file *file, bool *changed,
+                                   hm_error **error) {
+    const hm_source *source = &schedule->job->source;
+    size_t number = number_of(schedule, file);
+    hm_status status = HM_OK;
+    if (file->fd >= 0) {
+        status = source->close(source->context, number, file->fd, changed, error);
+    }
+    if (file->sink >= 0) {
+        bool whole = status == HM_OK && !*changed && is_whole(schedule, file);
+        hm_status closed = source->close_sink(source->context, number, file->sink, whole, error);
+        status = status == HM_OK ? closed : status;
+    }
+    file->fd = -1;
+    file->sink = -1;
+    return status;
+}
+
 /* Closes a file that no thread uses any more. Called without the lock. */
 static void close_file(hm_schedule *schedule, hm_file *file) {
-    const hm_source *source = &schedule->job->source;
     hm_error *error = NULL;
     bool changed = false;
-    int fd = file->fd;
-    file->fd = -1;
-    hm_status status = HM_OK;
-    if (fd >= 0) {
-        status = source->close(source->context, number_of(schedule, file), fd, &changed, &error);
-    }
+    hm_status status = close_descriptors(schedule, file, &changed, &error);
     (void)pthread_mutex_lock(&schedule->lock);
     file->state = HM_FILE_CLOSED;
     if (changed) {
@@ -71,6 +92,25 @@ static void close_file(hm_schedule *schedule, hm_file *file) {
     }
 }
 
+/* Gets the descriptor that the file's ranges are copied to. */
+static hm_status open_sink(hm_schedule *schedule, hm_file *file, hm_error **error) {
+    const hm_source *source = &schedule->job->source;
+    int fd = -1;
+    if (source->open_sink == NULL) {
+        return HM_OK;
+    }
+    hm_status status = source->open_sink(source->context, number_of(schedule, file), &fd, error);
+    file->sink = status == HM_OK ? fd : -1;
+    for (size_t i = 0; i < file->count; i++) {
+        hm_sink *sink = &schedule->job->ranges[file->first + i].sink;
+        if (sink->kind == HM_SINK_FILE) {
+            sink->fd = file->sink;
+            sink->kind = file->sink >= 0 ? HM_SINK_FILE : HM_SINK_NONE;
+        }
+    }
+    return status;
+}
+
 /* Opens a file, with the lock held, which is let go meanwhile. */
 static void open_file(hm_schedule *schedule, hm_file *file) {
     const hm_source *source = &schedule->job->source;
@@ -84,11 +124,15 @@ static void open_file(hm_schedule *schedule, hm_file *file) {
     if (status == HM_OK && fd < 0 && !changed) {
         status = hm_fail(&error, HM_UNDECIDED, HM_REASON_NONE, "a file was not opened");
     }
+    hm_status opened = status;
+    if (status == HM_OK && !changed) {
+        status = open_sink(schedule, file, &error);
+    }
     if (status != HM_OK) {
         hm_schedule_fail(schedule, &error);
     }
     (void)pthread_mutex_lock(&schedule->lock);
-    file->fd = status == HM_OK ? fd : -1;
+    file->fd = opened == HM_OK ? fd : -1;
     file->state = HM_FILE_OPEN;
     if (changed) {
         note_changed(schedule, file);
@@ -269,7 +313,7 @@ static size_t group_files(const hm_digest_job *job, hm_file *files) {
     for (size_t i = 0; i < job->range_count; i++) {
         bool first = i == 0 || job->ranges[i].file != job->ranges[i - 1].file;
         if (first && files != NULL) {
-            files[count] = (hm_file){.first = i, .fd = -1};
+            files[count] = (hm_file){.first = i, .fd = -1, .sink = -1};
         }
         count += first;
         if (files != NULL) {

@@ -82,7 +82,7 @@ uint64_t hm_range_end(uint64_t size, uint64_t start, const hm_measure_options *o
 }
 
 /* A file's ranges: one with the files method or when it is empty, else one per shard. */
-static bool add_file(range_list *ranges, size_t file, const hm_entry *entry,
+static bool add_file(range_list *ranges, size_t file, const hm_entry *entry, bool copied,
                      const hm_measure_options *options) {
     uint64_t offset = 0;
     do {
@@ -91,6 +91,10 @@ static bool add_file(range_list *ranges, size_t file, const hm_entry *entry,
                        promised_digest(options->promised, entry->name, offset)) ||
             !add_parts(&ranges->list[ranges->count - 1], options)) {
             return false;
+        }
+        if (copied) {
+            ranges->list[ranges->count - 1].sink =
+                (hm_sink){.kind = HM_SINK_FILE, .fd = -1, .offset = offset};
         }
         offset = end;
     } while (offset < entry->size);
@@ -104,7 +108,7 @@ static hm_status list_ranges(const hm_tree *tree, const bool *wanted,
         const hm_entry *entry = &tree->entries[i];
         bool included = readable(entry) && (wanted == NULL || wanted[i]);
         states[i] = included ? HM_FILE_SPARED : HM_FILE_UNREAD;
-        if (included && !add_file(ranges, i, entry, options)) {
+        if (included && !add_file(ranges, i, entry, tree->copy != NULL, options)) {
             return hm_fail_memory(error);
         }
     }

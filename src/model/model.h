@@ -68,7 +68,23 @@ typedef struct hm_entry {
     uint64_t device, inode;
     int64_t mtime_sec, ctime_sec;
     uint32_t mtime_nsec, ctime_nsec;
+    bool from_copy; /* it is, or was, read from its copy; see hm_tree_copy */
 } hm_entry;
+
+/*
+ * Where the bytes of a tree's files go while they are digested: the bytes that were digested are
+ * then the bytes that are there, with no second reading in between. A file that was copied whole is
+ * read from its copy ever after. Called from several threads at once, never for one file at once.
+ */
+typedef struct hm_tree_copy {
+    void *context;
+    /* Opens the copy of a file that was copied whole, for reading; `*fd` -1: there is none. */
+    hm_status (*reopen)(void *context, const hm_entry *entry, int *fd, hm_error **error);
+    /* Makes a copy, empty, and opens it for writing; one that did not become whole is replaced. */
+    hm_status (*create)(void *context, const hm_entry *entry, int *fd, hm_error **error);
+    /* Ends its writing. Not `whole`: its bytes belong to no one content. */
+    hm_status (*finish)(void *context, const hm_entry *entry, int fd, bool whole, hm_error **error);
+} hm_tree_copy;
 
 struct hm_model {
     char *path; /* as the caller wrote it, for messages */
@@ -84,7 +100,8 @@ enum { HM_PATH_LIMIT = 8192 };
 typedef struct hm_tree {
     const hm_model *model;
     bool follow;
-    hm_entry *entries; /* sorted by name, bytewise; no directories */
+    const hm_tree_copy *copy; /* NULL: the bytes go nowhere */
+    hm_entry *entries;        /* sorted by name, bytewise; no directories */
     size_t count, capacity;
     struct hm_hole { /* paths that exist and were left out */
         char *path;

@@ -281,8 +281,16 @@ void hm_tree_free(hm_tree *tree) {
  */
 static hm_status source_open(void *context, size_t file, int *fd, bool *changed, hm_error **error) {
     hm_tree *tree = context;
-    const hm_entry *entry = &tree->entries[file];
+    hm_entry *entry = &tree->entries[file];
     *changed = false;
+    *fd = -1;
+    if (tree->copy != NULL) {
+        hm_status status = tree->copy->reopen(tree->copy->context, entry, fd, error);
+        entry->from_copy = status == HM_OK && *fd >= 0;
+        if (status != HM_OK || entry->from_copy) {
+            return status;
+        }
+    }
     *fd = hm_open_beneath(tree->model->fd, entry->name, O_RDONLY | O_NONBLOCK | O_NOCTTY,
                           entry->kind == HM_ENTRY_LINKED_FILE);
     if (*fd < 0 && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP || errno == ENXIO)) {
@@ -305,6 +313,10 @@ static hm_status source_close(void *context, size_t file, int fd, bool *changed,
     const hm_entry *entry = &tree->entries[file];
     struct stat st;
     hm_auto_fd closing = fd;
+    *changed = false;
+    if (entry->from_copy) {
+        return HM_OK;
+    }
     if (fstat(closing, &st) != 0) {
         return hm_fail_errno(error, errno, "cannot look at %s in %s", entry->name,
                              tree->model->path);
@@ -318,9 +330,25 @@ static const char *source_name(void *context, size_t file) {
     return tree->entries[file].name;
 }
 
+static hm_status source_open_sink(void *context, size_t file, int *fd, hm_error **error) {
+    hm_tree *tree = context;
+    const hm_entry *entry = &tree->entries[file];
+    *fd = -1;
+    return entry->from_copy ? HM_OK : tree->copy->create(tree->copy->context, entry, fd, error);
+}
+
+static hm_status source_close_sink(void *context, size_t file, int fd, bool whole,
+                                   hm_error **error) {
+    hm_tree *tree = context;
+    return tree->copy->finish(tree->copy->context, &tree->entries[file], fd, whole, error);
+}
+
 hm_source hm_tree_source(hm_tree *tree) {
+    bool copied = tree->copy != NULL;
     return (hm_source){.context = tree,
                        .open = source_open,
                        .close = source_close,
-                       .name = source_name};
+                       .name = source_name,
+                       .open_sink = copied ? source_open_sink : NULL,
+                       .close_sink = copied ? source_close_sink : NULL};
 }

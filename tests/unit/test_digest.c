@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -371,6 +372,123 @@ static void test_sink_full(void **state) {
     assert_int_equal(range.state, HM_RANGE_PENDING);
     check_closed();
     (void)close(full);
+}
+
+/* ---- sinks that the source opens ------------------------------------------------------------ */
+
+static struct {
+    int copies[8]; /* per file; -1: its bytes go nowhere */
+    size_t opened[8], closed[8];
+    bool whole[8], fails;
+} sinks;
+
+static hm_status open_sink(void *context, size_t file, int *fd, hm_error **error) {
+    (void)context;
+    sinks.opened[file]++;
+    *fd = sinks.copies[file] >= 0 ? dup(sinks.copies[file]) : -1;
+    return sinks.fails ? hm_fail_errno(error, ENOSPC, "no sink for 'file %zu'", file) : HM_OK;
+}
+
+static hm_status close_sink(void *context, size_t file, int fd, bool whole, hm_error **error) {
+    (void)context;
+    (void)error;
+    sinks.closed[file]++;
+    sinks.whole[file] = whole;
+    (void)close(fd);
+    return HM_OK;
+}
+
+static hm_digest_job make_sink_job(hm_range *ranges, size_t count) {
+    hm_digest_job job = make_job(HM_HASH_SHA256, ranges, count);
+    memset(&sinks, 0, sizeof sinks);
+    for (size_t i = 0; i < fix.count; i++) {
+        sinks.copies[i] = memfd_create("copy", MFD_CLOEXEC);
+    }
+    for (size_t i = 0; i < count; i++) {
+        ranges[i].sink = (hm_sink){.kind = HM_SINK_FILE, .fd = -1, .offset = ranges[i].offset};
+    }
+    job.source.open_sink = open_sink;
+    job.source.close_sink = close_sink;
+    return job;
+}
+
+static void check_copy(size_t file) {
+    struct stat st;
+    uint8_t *found = malloc(fix.files[file].length + 1);
+    assert_int_equal(fstat(sinks.copies[file], &st), 0);
+    assert_int_equal(st.st_size, fix.files[file].length);
+    assert_int_equal(pread(sinks.copies[file], found, fix.files[file].length, 0),
+                     fix.files[file].length);
+    assert_memory_equal(found, fix.files[file].data, fix.files[file].length);
+    free(found);
+}
+
+static void close_copies(void) {
+    for (size_t i = 0; i < fix.count; i++) {
+        if (sinks.copies[i] >= 0) {
+            (void)close(sinks.copies[i]);
+        }
+    }
+}
+
+static void test_opened_sinks(void **state) {
+    (void)state;
+    size_t count;
+    add_file(5 * MIB + 3);
+    add_file(777);
+    add_file(0);
+    add_file(3 * MIB);
+    fix.files[1].changed_at_close = true;
+    hm_range *ranges = make_ranges(MIB, &count);
+    hm_digest_job job = make_sink_job(ranges, count);
+    (void)close(sinks.copies[3]);
+    sinks.copies[3] = -1;
+    assert_int_equal(hm_digest_run(&job, NULL), HM_OK);
+    for (size_t i = 0; i < fix.count; i++) {
+        assert_int_equal(sinks.opened[i], 1);
+        assert_int_equal(sinks.closed[i], i != 3);
+        assert_int_equal(sinks.whole[i], i == 0 || i == 2);
+    }
+    check_copy(0);
+    check_copy(2);
+    check_closed();
+    close_copies();
+    free(ranges);
+}
+
+static void test_sink_not_opened(void **state) {
+    (void)state;
+    hm_auto_error error = NULL;
+    size_t count;
+    add_file(5 * MIB);
+    add_file(777);
+    hm_range *ranges = make_ranges(MIB, &count);
+    hm_digest_job job = make_sink_job(ranges, count);
+    sinks.fails = true;
+    assert_int_equal(hm_digest_run(&job, &error), HM_UNDECIDED);
+    assert_non_null(strstr(hm_error_message(error), "no sink"));
+    assert_false(sinks.whole[0] || sinks.whole[1]);
+    check_closed();
+    close_copies();
+    free(ranges);
+}
+
+/* Some ranges of a file are done when the job ends: that is no whole copy. */
+static void test_sink_not_whole(void **state) {
+    (void)state;
+    static const uint8_t other[32];
+    size_t count;
+    add_file(8 * MIB);
+    hm_range *ranges = make_ranges(MIB, &count);
+    hm_digest_job job = make_sink_job(ranges, count);
+    job.jobs = 1;
+    ranges[0].expected = other;
+    assert_int_equal(hm_digest_run(&job, NULL), HM_OK);
+    assert_int_equal(sinks.closed[0], 1);
+    assert_int_equal(sinks.whole[0], ranges[count - 1].state == HM_RANGE_DONE);
+    check_closed();
+    close_copies();
+    free(ranges);
 }
 
 /* ---- files that change ---------------------------------------------------------------------- */
@@ -806,6 +924,9 @@ int main(void) {
         TEST(test_nothing_to_do),
         TEST(test_sinks),
         TEST(test_sink_full),
+        TEST(test_opened_sinks),
+        TEST(test_sink_not_opened),
+        TEST(test_sink_not_whole),
         TEST(test_changed),
         TEST(test_short_file),
         TEST(test_stop_on_change),
