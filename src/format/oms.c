@@ -332,13 +332,12 @@ hm_status hm_oms_write_bundle(const hm_buf *payload, hm_signer *signer, hm_buf *
 
 /* Training metadata has its own file: the specification leaves no place for it in the bundle. */
 static hm_status check(const hm_signing *signing, const hm_signer *signer, hm_error **error) {
-    bool id = signing->signer_id != NULL && signing->metadata == NULL;
-    if (id || signing->key_version != 0) {
+    bool said = signing->signer_id != NULL || signing->key_version != 0;
+    if (said && signing->metadata == NULL) {
         hm_status status = hm_fail(error, HM_USAGE, HM_REASON_NONE,
                                    "the oms format has no place for a signer id or a key version");
-        hm_error_add_hint(error,
-                          "give --metadata too, for a provenance statement with the signer's "
-                          "id, or use --format sig-json or manifest-json");
+        hm_error_add_hint(error, "give --metadata too, for a provenance statement that says it, or "
+                                 "use --format sig-json or manifest-json");
         return status;
     }
     hm_status status = hm_signer_check(signer, HM_SCHEME_BY_KEY, "oms", error);

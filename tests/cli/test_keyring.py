@@ -346,12 +346,12 @@ def test_manifest_json_carries_the_version(ring, model_file):
     assert ring.verify(model_file)["status"] == "verified"
 
 
-def test_formats_without_a_place_for_the_version(ring, model_file, metadata_file):
+def test_oms_has_no_place_for_the_version(ring, model_file):
+    """Beside it there is one, in provenance; see test_key_version.py."""
     ring.rotate("--type", "rsa-3072")
     ring.sign(model_file)
-    assert "key_version" not in model_file.with_name("weights.safetensors.sig").read_text()
-    ring.sign(model_file, "--format", "sig-json", "--metadata", metadata_file, "--signature",
-              model_file.with_name("x.sig"))  # fmt: skip
+    envelope = json.loads(model_file.with_name("weights.safetensors.sig").read_text())
+    assert b"ersion" not in base64.b64decode(envelope["dsseEnvelope"]["payload"])
     ring.sign(model_file, "--key-version", "1", expect=2)
 
 
