@@ -85,7 +85,7 @@ HM_MUST_USE hm_status hm_provenance_carry(hm_bytes verified, const hm_signing *s
                                           hm_signer *signer, hm_buf *payload, hm_buf *file,
                                           hm_error **error);
 
-/* Whether a buildDefinition is of Hallmark's own kind: only there is it known what keyVersion is. */
+/* Whether a buildDefinition is of Hallmark's own kind: only there keyVersion is the key's. */
 bool hm_provenance_is_training(const hm_json *definition);
 /* The predicate, signed by a key of that number; 0: it has none. */
 void hm_provenance_copy_predicate(hm_json_writer *w, const hm_json *predicate,
