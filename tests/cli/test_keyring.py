@@ -355,6 +355,15 @@ def test_oms_has_no_place_for_the_version(ring, model_file):
     ring.sign(model_file, "--key-version", "1", expect=2)
 
 
+def test_a_keyring_in_the_wrong_place(exported, hallmark, model_file):
+    result = hallmark("verify", model_file, "--key", exported.path, expect=3)
+    assert "is a directory, not a public key" in result.err and "--keyring" in result.err
+    result = hallmark("inspect", exported.file, expect=1)
+    assert "export of a keyring" in result.err and "--keyring-key" in result.err
+    result = hallmark("sign", model_file, "--key", exported.admin.public, expect=3)
+    assert "needs the private one" in result.err and "chmod" not in result.err
+
+
 def test_a_revoked_version_does_not_sign(ring, model_file):
     ring.rotate()
     ring.rotate()
