@@ -69,7 +69,8 @@ static const cli_option options[] = {
                "Who claims to sign; sig-json, manifest-json, and the builder of the provenance "
                "statement."),
     CLI_OPTION(arguments, key_version, CLI_NUMBER, "key-version", "N",
-               "Record the version of the key; manifest-json only."),
+               "Record the version of the key, which a keyring knows without being told; sig-json, "
+               "manifest-json (unsigned), and the provenance statement."),
     CLI_OPTION(arguments, metadata, CLI_TEXT, "metadata", "FILE.json",
                "The training metadata. sig-json signs and needs it; with oms a provenance "
                "statement is made of it, signed by the same key, in a file of its own."),

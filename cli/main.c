@@ -86,10 +86,51 @@ static void list_group(FILE *stream, const char *word) {
     }
 }
 
+/* One letter too many, too few or wrong, or two that changed places. */
+static bool is_one_slip(const char *typed, const char *meant, size_t meant_length) {
+    size_t length = strlen(typed), rest = meant_length, start = 0;
+    while (start < length && start < rest && typed[start] == meant[start]) {
+        start++;
+    }
+    while (length > start && rest > start && typed[length - 1] == meant[rest - 1]) {
+        length--;
+        rest--;
+    }
+    typed += start;
+    meant += start;
+    length -= start;
+    rest -= start;
+    return (length <= 1 && rest <= 1) ||
+           (length == 2 && rest == 2 && typed[0] == meant[1] && typed[1] == meant[0]);
+}
+
+/* Whether each word of the command's name is what was typed, or nearly. */
+static bool is_meant(const cli_command *command, int argc, char **argv) {
+    const char *name = command->name;
+    for (int i = 0; *name != '\0'; i++) {
+        size_t length = strcspn(name, " ");
+        if (i >= argc || !is_one_slip(argv[i], name, length)) {
+            return false;
+        }
+        name += length;
+        name += *name == ' ' ? 1 : 0;
+    }
+    return true;
+}
+
+static void suggest(int argc, char **argv) {
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        if (is_meant(commands[i], argc, argv)) {
+            cli_complain("did you mean 'hallmark %s'?", commands[i]->name);
+        }
+    }
+}
+
 static int unknown(int argc, char **argv) {
     if (argc > 0 && begins_a_name(argv[0])) {
         bool asked = argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
         if (!asked) {
+            suggest(argc, argv);
             cli_complain("'%s' is followed by one of these:", argv[0]);
         }
         list_group(asked ? stdout : stderr, argv[0]);
@@ -97,6 +138,7 @@ static int unknown(int argc, char **argv) {
     }
     if (argc > 0) {
         cli_complain("there is no command '%s'", argv[0]);
+        suggest(argc, argv);
         fputc('\n', stderr);
     }
     help(stderr);

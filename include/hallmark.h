@@ -487,7 +487,8 @@ typedef struct hm_sign_options {
     size_t ignore_count;
     const char *signer_id;     /**< Who claims to sign; sig-json, manifest-json, and `oms` with
                                     metadata: the builder of the provenance statement. */
-    uint64_t key_version;      /**< Recorded by `manifest-json`; 0: none. */
+    uint64_t key_version;      /**< Recorded by `sig-json`, `manifest-json` (there unsigned) and
+                                    provenance; 0: that of a keyring's key, otherwise none. */
     const char *metadata;      /**< JSON object with the training metadata: `sig-json` needs it,
                                     `oms` makes a provenance statement of it. */
     const char *metadata_file; /**< Where to read that from, when `metadata` is NULL. */

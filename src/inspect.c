@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "provenance.h"
 
+#include "trust/keyring_file.h"
+
 #include <stdlib.h>
 
 /* The signed text too, should it make sense; nothing has verified it, and the report says so. */
@@ -87,13 +89,28 @@ static hm_status describe_chain(const hm_envelope *envelope, hm_report *made, hm
     return status;
 }
 
+/* What else `hallmark` writes, and somebody may want to look into. */
+static hm_status parse(hm_bytes file, const char *what, hm_envelope *envelope, hm_error **error) {
+    hm_auto_error cause = NULL;
+    hm_auto_export_envelope export = {.payload = {0}};
+    hm_status status = hm_envelope_parse(file, what, envelope, &cause);
+    if (status != HM_REFUSED || hm_export_envelope_parse(file, what, &export, NULL) != HM_OK) {
+        return status == HM_OK ? HM_OK : hm_error_move(error, &cause);
+    }
+    status = hm_fail(error, HM_REFUSED, HM_REASON_MALFORMED,
+                     "%s is the export of a keyring, not a signature", what);
+    hm_error_add_hint(error, "`hallmark verify` and policies believe it by the admin key that "
+                             "signed it: --keyring with --keyring-key");
+    return status;
+}
+
 static hm_status run(const char *signature, hm_report *made, hm_error **error) {
     hm_auto_buf file = {0};
     HM_CLEANUP(hm_envelope_free) hm_envelope envelope = {0};
     bool provenance = false;
     hm_status status = hm_read_file(signature, HM_SIGNATURE_FILE_LIMIT, &file, error);
     if (status == HM_OK) {
-        status = hm_envelope_parse(hm_buf_view(&file), signature, &envelope, error);
+        status = parse(hm_buf_view(&file), signature, &envelope, error);
     }
     if (status != HM_OK) {
         return status;

@@ -72,13 +72,14 @@ static hm_status check_key(const hm_provenance_query *query, const char *fingerp
  * whatever the signature is, and there is no old one.
  */
 static hm_status check_signer(const hm_provenance_query *query, const hm_envelope *envelope,
-                              int64_t now, hm_error **error) {
+                              int64_t now, uint64_t *key_version, hm_error **error) {
     HM_CLEANUP(hm_signer_identity_free) hm_signer_identity who = {.name = NULL};
     hm_auto_error cause = NULL;
     hm_policy policy = *query->policy;
     policy.format = NULL;
     policy.allow &= ~HM_ALLOW_OMS_V0_2_0;
     hm_status status = hm_trust_judge_among(&policy, query->allowed, envelope, now, &who, &cause);
+    *key_version = who.key_version;
     return status == HM_OK ? check_key(query, who.fingerprint, error) : about(query, &cause, error);
 }
 
@@ -142,11 +143,12 @@ static hm_status judge(const hm_provenance_query *query, hm_bytes file, hm_repor
     HM_CLEANUP(hm_envelope_free) hm_envelope envelope = {0};
     HM_CLEANUP(hm_provenance_free) hm_provenance provenance = {0};
     hm_auto_error cause = NULL;
+    uint64_t key_version = 0;
     hm_status status = hm_provenance_parse(file, "the file", &envelope, &cause);
     if (status != HM_OK) {
         return about(query, &cause, error);
     }
-    status = check_signer(query, &envelope, report->time, error);
+    status = check_signer(query, &envelope, report->time, &key_version, error);
     if (status != HM_OK) {
         return status;
     }
@@ -157,6 +159,10 @@ static hm_status judge(const hm_provenance_query *query, hm_bytes file, hm_repor
     status = check_subjects(query, &provenance, report, error);
     if (status == HM_OK) {
         status = check_demands(query, &provenance, error);
+    }
+    if (status == HM_OK) {
+        status = hm_report_compare_version(report, "the provenance", provenance.key_version,
+                                           key_version, error);
     }
     if (status == HM_OK && query->payload != NULL) {
         hm_buf_free(query->payload);

@@ -133,6 +133,17 @@ hm_status hm_report_add_warning(hm_report *report, hm_error **error, const char 
     return HM_OK;
 }
 
+hm_status hm_report_compare_version(hm_report *report, const char *what, uint64_t said,
+                                    uint64_t known, hm_error **error) {
+    return said == 0 || known == 0 || said == known
+               ? HM_OK
+               : hm_report_add_warning(report, error,
+                                       "%s says that it is by version %" PRIu64
+                                       " of the key, which is version %" PRIu64
+                                       " to those who verify: one of them is wrong",
+                                       what, said, known);
+}
+
 hm_status hm_report_add_holes(hm_report *report, const hm_tree *tree, hm_error **error) {
     hm_status status = HM_OK;
     for (size_t i = 0; i < tree->hole_count && status == HM_OK; i++) {

@@ -113,6 +113,12 @@ HM_MUST_USE hm_status hm_report_add_path(hm_path_notes *notes, const char *path,
                                          hm_error **error);
 HM_MUST_USE hm_status hm_report_add_warning(hm_report *report, hm_error **error, const char *format,
                                             ...) HM_PRINTF(3, 4);
+/*
+ * Warns when what was signed numbers its key otherwise than the policy does (0: one of them does
+ * not say). The key itself is believed, so nothing is refused for a label; `what` is what says it.
+ */
+HM_MUST_USE hm_status hm_report_compare_version(hm_report *report, const char *what, uint64_t said,
+                                                uint64_t known, hm_error **error);
 HM_MUST_USE hm_status hm_report_add_holes(hm_report *report, const hm_tree *tree, hm_error **error);
 void hm_report_swap(hm_report *a, hm_report *b);
 /* Counts the manifest's files, however many shards each has, and the bytes that it states. */

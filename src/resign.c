@@ -513,7 +513,7 @@ static hm_status build_signatures(const resigning *job, group *made, hm_error **
     return status;
 }
 
-/* The predicate says how the model came to be, which a new key does not change. */
+/* The predicate says how the model came to be, of which a new key changes its number alone. */
 static hm_status carry_statement(const resigning *job, group *made, hm_error **error) {
     HM_CLEANUP(hm_provenance_free) hm_provenance stated = {0};
     hm_auto_buf payload = {0};

@@ -243,14 +243,17 @@ static hm_status report_known(signing_job *job, hm_error **error) {
 /* ---- what is to be signed -------------------------------------------------------------------- */
 
 /* The caller's word, which formats without a place for it refuse, or else the keyring's. */
-static uint64_t key_version(const signing_job *job) {
-    uint64_t known = job->format->key_version ? job->signer->key_version : 0;
+static uint64_t key_version(const signing_job *job, const char *metadata) {
+    bool stated = job->format->provenance && metadata != NULL;
+    uint64_t known = job->format->key_version || stated ? job->signer->key_version : 0;
     return job->options->key_version != 0 ? job->options->key_version : known;
 }
 
 static void describe(const signing_job *job, size_t index) {
     const hm_model *model = job->models[index];
     const hm_sign_options *options = job->options;
+    const char *metadata =
+        options->metadata != NULL ? options->metadata : (const char *)job->metadata.data;
     job->signings[index] = (hm_signing){
         .manifest = &job->collections[index].manifest,
         .subject_name = model->name,
@@ -260,8 +263,8 @@ static void describe(const signing_job *job, size_t index) {
         .allow_symlinks = (options->flags & HM_SIGN_FOLLOW_SYMLINKS) != 0,
         .ignore = &job->collections[index].ignore,
         .signer_id = options->signer_id,
-        .key_version = key_version(job),
-        .metadata = options->metadata != NULL ? options->metadata : (char *)job->metadata.data,
+        .key_version = key_version(job, metadata),
+        .metadata = metadata,
         .time = job->report->time,
     };
 }

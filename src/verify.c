@@ -218,6 +218,11 @@ hm_status hm_claim_believe(hm_claim *claim, hm_error **error) {
     if (status != HM_OK) {
         return status;
     }
+    status = hm_report_compare_version(report, "the signature", claim->promise.key_version,
+                                       report->signer.key_version, error);
+    if (status != HM_OK) {
+        return status;
+    }
     report->stated = claim->promise.stated;
     claim->promise.stated = (hm_statements){0};
     report->claimed = claim->envelope.claimed;

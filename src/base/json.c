@@ -562,6 +562,21 @@ hm_status hm_json_take_text(hm_json *object, const char *what, const char *name,
     return status;
 }
 
+hm_status hm_json_take_base64(hm_json *object, const char *what, const char *name,
+                              hm_base64_rule rule, hm_buf *out, hm_error **error) {
+    hm_bytes text = {0};
+    hm_status status = hm_json_take_text(object, what, name, &text, error);
+    if (status != HM_OK) {
+        return status;
+    }
+    if (!hm_unbase64(text, rule, out)) {
+        return out->failed ? hm_fail_memory(error)
+                           : hm_fail(error, HM_REFUSED, HM_REASON_MALFORMED,
+                                     "%s: \"%s\" is not padded base64", what, name);
+    }
+    return hm_buf_check(out, error);
+}
+
 hm_status hm_json_refuse_rest(const hm_json *object, const char *what, hm_error **error) {
     for (const hm_json *member = object->first; member != NULL; member = member->next) {
         if (!member->used) {

@@ -66,6 +66,9 @@ HM_MUST_USE hm_status hm_json_take(hm_json *object, const char *what, const char
                                    hm_json_type type, hm_json **member, hm_error **error);
 HM_MUST_USE hm_status hm_json_take_text(hm_json *object, const char *what, const char *name,
                                         hm_bytes *text, hm_error **error);
+/* Bytes as padded base64; appended to `out`. */
+HM_MUST_USE hm_status hm_json_take_base64(hm_json *object, const char *what, const char *name,
+                                          hm_base64_rule rule, hm_buf *out, hm_error **error);
 /* An integer from `least` to 2^53. */
 HM_MUST_USE hm_status hm_json_take_integer(hm_json *object, const char *what, const char *name,
                                            uint64_t least, uint64_t *number, hm_error **error);

@@ -81,6 +81,7 @@ typedef struct hm_promise {
     bool git_ignored;         /* the format ignores .git and its like */
     uint8_t model_digest[32]; /* of the whole found manifest, when the signature carries it */
     bool has_model_digest;
+    uint64_t key_version; /* of the key, by the signed text's word; 0: it says nothing of that */
     hm_statements stated; /* signed, but the signer's own words */
 } hm_promise;
 
@@ -107,7 +108,7 @@ struct hm_format {
     bool several;       /* signs several models into one file */
     bool provenance;    /* training metadata goes into a provenance statement beside it */
     bool ec_only;       /* its specification knows EC keys only */
-    bool key_version;   /* records the version of the key */
+    bool key_version;   /* records the version of the key; provenance does in any case */
     const char *suffix; /* NULL: `.sig` rule, see hm_format_default_path() */
     hm_scheme scheme;
     bool (*recognise)(const hm_json *root);

@@ -28,20 +28,6 @@ static bool recognise(const hm_json *root) {
     return hm_json_get(root, "mediaType") != NULL || hm_json_get(root, "dsseEnvelope") != NULL;
 }
 
-static hm_status take_base64(hm_json *object, const char *what, const char *name,
-                             hm_base64_rule rule, hm_buf *out, hm_error **error) {
-    hm_bytes text;
-    hm_status status = hm_json_take_text(object, what, name, &text, error);
-    if (status != HM_OK) {
-        return status;
-    }
-    if (!hm_unbase64(text, rule, out)) {
-        return out->failed ? hm_fail_memory(error)
-                           : hm_oms_malformed(error, "%s.%s is not padded base64", what, name);
-    }
-    return hm_buf_check(out, error);
-}
-
 /* The hint is nobody's word for anything: it only lets a wrong key be named sooner. */
 static hm_status parse_public_key(hm_envelope *envelope, hm_json *key, hm_error **error) {
     envelope->material = HM_MATERIAL_KEY;
@@ -69,7 +55,8 @@ static hm_status parse_certificate(hm_envelope *envelope, hm_json *entry, hm_err
     }
     hm_auto_buf der = {0};
     hm_auto_x509 certificate = NULL;
-    hm_status status = take_base64(entry, what, "rawBytes", HM_BASE64_STANDARD, &der, error);
+    hm_status status =
+        hm_json_take_base64(entry, what, "rawBytes", HM_BASE64_STANDARD, &der, error);
     if (status == HM_OK) {
         status = hm_certificate_parse_der(hm_buf_view(&der), what, &certificate, error);
     }
@@ -150,7 +137,8 @@ static hm_status parse_signature(hm_json *dsse, hm_buf *signature, hm_error **er
                                 list->count);
     }
     (void)hm_json_take_any(list->first, "keyid"); /* DSSE: unauthenticated, never used */
-    status = take_base64(list->first, "signatures[0]", "sig", HM_BASE64_EITHER, signature, error);
+    status = hm_json_take_base64(list->first, "signatures[0]", "sig", HM_BASE64_EITHER, signature,
+                                 error);
     return status == HM_OK ? hm_json_refuse_rest(list->first, "signatures[0]", error) : status;
 }
 
@@ -177,8 +165,8 @@ static hm_status parse_dsse(hm_envelope *envelope, hm_json *dsse, hm_error **err
         status = hm_oms_malformed(error, "dsseEnvelope.payloadType is not %s", HM_OMS_PAYLOAD_TYPE);
     }
     if (status == HM_OK) {
-        status = take_base64(dsse, "dsseEnvelope", "payload", HM_BASE64_EITHER, &envelope->payload,
-                             error);
+        status = hm_json_take_base64(dsse, "dsseEnvelope", "payload", HM_BASE64_EITHER,
+                                     &envelope->payload, error);
     }
     if (status == HM_OK) {
         status = hm_envelope_parts(envelope, 1, error);
@@ -332,13 +320,12 @@ hm_status hm_oms_write_bundle(const hm_buf *payload, hm_signer *signer, hm_buf *
 
 /* Training metadata has its own file: the specification leaves no place for it in the bundle. */
 static hm_status check(const hm_signing *signing, const hm_signer *signer, hm_error **error) {
-    bool id = signing->signer_id != NULL && signing->metadata == NULL;
-    if (id || signing->key_version != 0) {
+    bool said = signing->signer_id != NULL || signing->key_version != 0;
+    if (said && signing->metadata == NULL) {
         hm_status status = hm_fail(error, HM_USAGE, HM_REASON_NONE,
                                    "the oms format has no place for a signer id or a key version");
-        hm_error_add_hint(error,
-                          "give --metadata too, for a provenance statement with the signer's "
-                          "id, or use --format sig-json or manifest-json");
+        hm_error_add_hint(error, "give --metadata too, for a provenance statement that says it, or "
+                                 "use --format sig-json or manifest-json");
         return status;
     }
     hm_status status = hm_signer_check(signer, HM_SCHEME_BY_KEY, "oms", error);

@@ -239,9 +239,20 @@ static hm_status state_members(hm_statements *stated, const hm_json *object,
     return status;
 }
 
+/* What other build types call so is their own affair. */
+static hm_status read_key_version(const hm_json *definition, hm_provenance *provenance,
+                                  hm_error **error) {
+    hm_json *internal = hm_json_get(definition, HM_PROVENANCE_INTERNAL);
+    return !hm_provenance_is_training(definition) || internal == NULL ||
+                   hm_json_get(internal, HM_PROVENANCE_KEY_VERSION) == NULL
+               ? HM_OK
+               : hm_json_take_integer(internal, HM_PROVENANCE_INTERNAL, HM_PROVENANCE_KEY_VERSION,
+                                      1, &provenance->key_version, error);
+}
+
 static hm_status read_definition(hm_json *predicate, hm_provenance *provenance, hm_error **error) {
-    static const char what[] = "buildDefinition";
-    static const char *const inside[] = {"externalParameters", "internalParameters", NULL};
+    static const char what[] = HM_PROVENANCE_DEFINITION;
+    static const char *const inside[] = {"externalParameters", HM_PROVENANCE_INTERNAL, NULL};
     hm_json *definition;
     hm_json *part;
     hm_json *list;
@@ -253,6 +264,9 @@ static hm_status read_definition(hm_json *predicate, hm_provenance *provenance, 
     }
     for (size_t i = 0; inside[i] != NULL && status == HM_OK; i++) {
         status = take_optional(definition, what, inside[i], HM_JSON_OBJECT, &part, error);
+    }
+    if (status == HM_OK) {
+        status = read_key_version(definition, provenance, error);
     }
     if (status == HM_OK) {
         status =

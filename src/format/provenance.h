@@ -10,6 +10,9 @@
 
 #define HM_PROVENANCE_PREDICATE "https://slsa.dev/provenance/v1"
 #define HM_PROVENANCE_BUILD_TYPE "urn:hallmark:build-type:training:v1"
+#define HM_PROVENANCE_DEFINITION "buildDefinition"
+#define HM_PROVENANCE_INTERNAL "internalParameters"
+#define HM_PROVENANCE_KEY_VERSION "keyVersion" /* of the key that signs, among those */
 
 /* Something that a statement is about: its digests, as far as they are those of models. */
 typedef struct hm_provenance_subject {
@@ -23,7 +26,8 @@ typedef struct hm_provenance {
     hm_provenance_subject *subjects;
     size_t subject_count, subject_capacity;
     char *builder;
-    char **dependencies; /* every digest of every one of them: "sha256:<hex>" */
+    uint64_t key_version; /* which its key has by its own word; 0: it says nothing of that */
+    char **dependencies;  /* every digest of every one of them: "sha256:<hex>" */
     size_t dependency_count, dependency_capacity;
     hm_statements stated; /* what the predicate says, member by member */
 } hm_provenance;
@@ -73,12 +77,19 @@ HM_MUST_USE hm_status hm_provenance_write(const hm_signing *signing,
 
 /*
  * The same by another key, of a model that has new signatures: the predicate of a verified
- * statement, unchanged, about the model as `signatures` have it.
+ * statement about the model as `signatures` have it. In a predicate of Hallmark's own kind the
+ * key's number becomes that of `signer`; everything else is unchanged.
  */
 HM_MUST_USE hm_status hm_provenance_carry(hm_bytes verified, const hm_signing *signing,
                                           const hm_provenance_signature *signatures, size_t count,
                                           hm_signer *signer, hm_buf *payload, hm_buf *file,
                                           hm_error **error);
+
+/* Whether a buildDefinition is of Hallmark's own kind: only there keyVersion is the key's. */
+bool hm_provenance_is_training(const hm_json *definition);
+/* The predicate, signed by a key of that number; 0: it has none. */
+void hm_provenance_copy_predicate(hm_json_writer *w, const hm_json *predicate,
+                                  uint64_t key_version);
 
 /* Whether "ALGORITHM:HEX" is the digest of something, as statements and policies write it. */
 bool hm_provenance_digest_valid(hm_bytes text, size_t *algorithm_length);

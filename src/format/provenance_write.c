@@ -317,8 +317,18 @@ static void write_other_metadata(hm_json_writer *w, const hm_json *metadata) {
     }
 }
 
-static void write_definition(hm_json_writer *w, const training *made) {
-    hm_json_name(w, "buildDefinition");
+/* The builder's own affair, as SLSA has it: which of its keys it signs with. */
+static void write_internal(hm_json_writer *w, uint64_t key_version) {
+    if (key_version != 0) {
+        hm_json_name(w, HM_PROVENANCE_INTERNAL);
+        hm_json_begin_object(w);
+        hm_json_member_number(w, HM_PROVENANCE_KEY_VERSION, key_version);
+        hm_json_end_object(w);
+    }
+}
+
+static void write_definition(hm_json_writer *w, const training *made, uint64_t key_version) {
+    hm_json_name(w, HM_PROVENANCE_DEFINITION);
     hm_json_begin_object(w);
     hm_json_member(w, "buildType", HM_PROVENANCE_BUILD_TYPE);
     hm_json_name(w, "externalParameters");
@@ -328,6 +338,7 @@ static void write_definition(hm_json_writer *w, const training *made) {
     }
     write_other_metadata(w, made->metadata);
     hm_json_end_object(w);
+    write_internal(w, key_version);
     write_datasets(w, made->dataset);
     hm_json_end_object(w);
 }
@@ -394,7 +405,7 @@ static void write_statement(hm_json_writer *w, const subjects *about, const trai
                             const hm_signer *signer) {
     begin_statement(w, about);
     hm_json_begin_object(w);
-    write_definition(w, made);
+    write_definition(w, made, about->signing->key_version);
     write_details(w, made, about->signing, signer);
     hm_json_end_object(w);
     hm_json_end_object(w);
@@ -478,12 +489,12 @@ hm_status hm_provenance_carry(hm_bytes verified, const hm_signing *signing,
         status = hm_json_parse(verified, "the verified statement", &doc, error);
     }
     const hm_json *predicate = status == HM_OK ? hm_json_get(hm_json_root(doc), "predicate") : NULL;
-    if (predicate == NULL) {
+    if (predicate == NULL || predicate->type != HM_JSON_OBJECT) {
         return status != HM_OK ? status : hm_oms_malformed(error, "there is no predicate");
     }
     hm_json_writer w = {.out = payload};
     begin_statement(&w, &about);
-    hm_json_copy(&w, predicate);
+    hm_provenance_copy_predicate(&w, predicate, signer->key_version);
     hm_json_end_object(&w);
     status = hm_buf_check(payload, error);
     return status == HM_OK ? seal(payload, signer, file, error) : status;

@@ -123,6 +123,10 @@ static hm_status promise(hm_envelope *envelope, hm_promise *promise, hm_error **
     if (status == HM_OK) {
         status = check_type(manifest, "training_metadata", HM_JSON_OBJECT, error);
     }
+    const hm_json *version = hm_json_get(manifest, "key_version");
+    if (version == NULL || !hm_json_integer(version, &promise->key_version)) {
+        promise->key_version = 0; /* or another tool's member of that name */
+    }
     for (const hm_json *m = manifest->first; m != NULL && status == HM_OK; m = m->next) {
         status = state_member(&promise->stated, m, error);
     }
@@ -213,6 +217,9 @@ static hm_status draft(const hm_signing *signing, const hm_signer *signer, const
     write_metadata(&w, hm_json_root(metadata), found);
     hm_rsa_json_write_time(&w, "signature_timestamp", signing->time);
     hm_rsa_json_write_signer(&w, "signer_id", signing, signer);
+    if (signing->key_version != 0) {
+        hm_json_member_number(&w, "key_version", signing->key_version);
+    }
     hm_json_end_object(&w);
     hm_json_member(&w, "signature", "");
     hm_json_end_object(&w);
@@ -242,10 +249,6 @@ static hm_status check(const hm_signing *signing, const hm_signer *signer, hm_er
     hm_status status = hm_rsa_json_check(hm_format_sig_json.name, signing, signer, error);
     if (status != HM_OK) {
         return status;
-    }
-    if (signing->key_version != 0) {
-        return hm_fail(error, HM_USAGE, HM_REASON_NONE,
-                       "the format sig-json has no place for a key version");
     }
     if (!hm_utf8_valid(hm_bytes_text(signing->model_path))) {
         status = hm_fail(error, HM_REFUSED, HM_REASON_UNSUPPORTED,
@@ -305,6 +308,7 @@ const hm_format hm_format_sig_json = {
     .directories = false,
     .hashes = false,
     .several = false,
+    .key_version = true,
     .suffix = NULL,
     .scheme = HM_SCHEME_RSA_PSS_SHA256_MAX,
     .recognise = recognise,

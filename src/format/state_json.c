@@ -108,17 +108,6 @@ hm_status hm_state_parse_payload(hm_bytes payload, const char *what, hm_state_re
     return status == HM_OK ? hm_json_refuse_rest(root, what, error) : status;
 }
 
-static hm_status take_base64(hm_json *object, const char *what, const char *name, hm_buf *out,
-                             hm_error **error) {
-    hm_bytes text;
-    hm_status status = hm_json_take_text(object, what, name, &text, error);
-    if (status == HM_OK && !hm_unbase64(text, HM_BASE64_STANDARD, out)) {
-        status = out->failed ? hm_fail_memory(error)
-                             : malformed(what, "what should be base64 is not", error);
-    }
-    return status == HM_OK ? hm_buf_check(out, error) : status;
-}
-
 static hm_status read_envelope(hm_json *root, const char *what, hm_buf *payload, hm_buf *signature,
                                hm_error **error) {
     hm_bytes type;
@@ -132,7 +121,7 @@ static hm_status read_envelope(hm_json *root, const char *what, hm_buf *payload,
             malformed(what, "it is not a record of file states that this version reads", error);
     }
     if (status == HM_OK) {
-        status = take_base64(root, what, "payload", payload, error);
+        status = hm_json_take_base64(root, what, "payload", HM_BASE64_STANDARD, payload, error);
     }
     if (status == HM_OK) {
         status = hm_json_take(root, what, "signatures", HM_JSON_ARRAY, &list, error);
@@ -141,7 +130,8 @@ static hm_status read_envelope(hm_json *root, const char *what, hm_buf *payload,
         status = malformed(what, "it has not just one signature", error);
     }
     if (status == HM_OK) {
-        status = take_base64(list->first, what, "sig", signature, error);
+        status =
+            hm_json_take_base64(list->first, what, "sig", HM_BASE64_STANDARD, signature, error);
     }
     if (status == HM_OK) {
         status = hm_json_refuse_rest(list->first, what, error);

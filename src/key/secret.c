@@ -65,6 +65,12 @@ void hm_secret_free(hm_secret *secret) {
 
 /* ---- files ---------------------------------------------------------------------------------- */
 
+/* Public keys are open to all, and closing them would be of no use to anybody. */
+static bool is_public_name(const char *path) {
+    size_t length = strlen(path);
+    return length > 4 && strcmp(path + length - 4, ".pub") == 0;
+}
+
 /* Looks at the open descriptor, not the path: nobody can put another file there in between. */
 static hm_status check_private(int fd, const char *noun, const char *path, hm_error **error) {
     struct stat st;
@@ -85,7 +91,11 @@ static hm_status check_private(int fd, const char *noun, const char *path, hm_er
         (void)hm_fail(error, HM_UNDECIDED, HM_REASON_NONE,
                       "the %s %s is open to other users (mode %04o)", noun, path,
                       (unsigned)(st.st_mode & 07777));
-        hm_error_add_hint(error, "chmod 600 %s (of a Kubernetes secret: defaultMode: 0400)", path);
+        hm_error_add_hint(error,
+                          is_public_name(path)
+                              ? "%s is a public key by its name; signing needs the private one"
+                              : "chmod 600 %s (of a Kubernetes secret: defaultMode: 0400)",
+                          path);
         return HM_UNDECIDED;
     }
     return HM_OK;

@@ -97,6 +97,13 @@ static char *shown_place(const char *place) {
 
 static hm_status load_file(const char *path, hm_pubkey **pubkey, hm_error **error) {
     hm_auto_buf file = {.data = NULL};
+    if (hm_is_keyring(path)) {
+        (void)hm_fail(error, HM_UNDECIDED, HM_REASON_NONE, "%s is a directory, not a public key",
+                      path);
+        hm_error_add_hint(error, "of a keyring, name the .pub file of one version, or verify by "
+                                 "what `hallmark key export` writes: --keyring");
+        return HM_UNDECIDED;
+    }
     hm_status status = hm_key_file_read(path, HM_KEY_FILE_LIMIT, &file, error);
     return status == HM_OK ? hm_pubkey_parse(hm_buf_view(&file), path, pubkey, error) : status;
 }

@@ -36,21 +36,6 @@ static hm_status malformed(hm_error **error, const char *what, const char *why) 
 
 /* ---- the envelope --------------------------------------------------------------------------- */
 
-static hm_status take_base64(hm_json *object, const char *what, const char *name, hm_buf *out,
-                             hm_error **error) {
-    hm_bytes text;
-    hm_status status = hm_json_take_text(object, what, name, &text, error);
-    if (status != HM_OK) {
-        return status;
-    }
-    if (!hm_unbase64(text, HM_BASE64_EITHER, out)) {
-        return out->failed ? hm_fail_memory(error)
-                           : hm_fail(error, HM_REFUSED, HM_REASON_MALFORMED,
-                                     "%s: \"%s\" is not padded base64", what, name);
-    }
-    return hm_buf_check(out, error);
-}
-
 /* DSSE: `keyid` is optional, not authenticated, and nothing is decided by it. */
 static hm_status parse_signature(hm_json *root, const char *what, hm_buf *signature,
                                  hm_error **error) {
@@ -63,7 +48,7 @@ static hm_status parse_signature(hm_json *root, const char *what, hm_buf *signat
         return status;
     }
     hm_json *entry = list->first;
-    status = take_base64(entry, what, "sig", signature, error);
+    status = hm_json_take_base64(entry, what, "sig", HM_BASE64_EITHER, signature, error);
     (void)hm_json_take_any(entry, "keyid");
     return status == HM_OK ? hm_json_refuse_rest(entry, what, error) : status;
 }
@@ -82,7 +67,8 @@ hm_status hm_export_envelope_parse(hm_bytes file, const char *what, hm_export_en
         status = malformed(error, what, "\"payloadType\" is not " HM_KEYRING_PAYLOAD_TYPE);
     }
     if (status == HM_OK) {
-        status = take_base64(root, what, "payload", &envelope->payload, error);
+        status =
+            hm_json_take_base64(root, what, "payload", HM_BASE64_EITHER, &envelope->payload, error);
     }
     if (status == HM_OK) {
         status = parse_signature(root, what, &envelope->signature, error);

@@ -125,6 +125,18 @@ def test_mistyped_commands(hallmark, tmp_path, words, said):
     assert support.snapshot(tmp_path) == {}
 
 
+@pytest.mark.parametrize("words, meant", [
+    (["sing"], ["sign"]), (["sig"], ["sign"]), (["signn"], ["sign"]), (["sagn"], ["sign"]),
+    (["vreify", "x"], ["verify"]), (["ke", "rotate"], ["key rotate"]),
+    (["key", "rotat"], ["key rotate"]), (["key", "hsow"], ["key show"]), (["resing"], ["resign"]),
+    (["x"], []), ([""], []), (["si"], []), (["SIGN"], []), (["key"], []), (["key", "gen"], []),
+])  # fmt: skip
+def test_what_was_meant(hallmark, words, meant):
+    """One slip is forgiven with a word, but nothing is run."""
+    result = hallmark(*words, expect=2)
+    assert re.findall("did you mean 'hallmark (.*)'", result.err) == meant
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=ids)
 @pytest.mark.parametrize("option", ["--nonsense", "--jso", "--JSON", "-j", "-x", "--json_", "--=x"])
 def test_mistyped_options(hallmark, tmp_path, command, option):

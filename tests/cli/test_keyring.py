@@ -346,13 +346,22 @@ def test_manifest_json_carries_the_version(ring, model_file):
     assert ring.verify(model_file)["status"] == "verified"
 
 
-def test_formats_without_a_place_for_the_version(ring, model_file, metadata_file):
+def test_oms_has_no_place_for_the_version(ring, model_file):
+    """Beside it there is one, in provenance; see test_key_version.py."""
     ring.rotate("--type", "rsa-3072")
     ring.sign(model_file)
-    assert "key_version" not in model_file.with_name("weights.safetensors.sig").read_text()
-    ring.sign(model_file, "--format", "sig-json", "--metadata", metadata_file, "--signature",
-              model_file.with_name("x.sig"))  # fmt: skip
+    envelope = json.loads(model_file.with_name("weights.safetensors.sig").read_text())
+    assert b"ersion" not in base64.b64decode(envelope["dsseEnvelope"]["payload"])
     ring.sign(model_file, "--key-version", "1", expect=2)
+
+
+def test_a_keyring_in_the_wrong_place(exported, hallmark, model_file):
+    result = hallmark("verify", model_file, "--key", exported.path, expect=3)
+    assert "is a directory, not a public key" in result.err and "--keyring" in result.err
+    result = hallmark("inspect", exported.file, expect=1)
+    assert "export of a keyring" in result.err and "--keyring-key" in result.err
+    result = hallmark("sign", model_file, "--key", exported.admin.public, expect=3)
+    assert "needs the private one" in result.err and "chmod" not in result.err
 
 
 def test_a_revoked_version_does_not_sign(ring, model_file):

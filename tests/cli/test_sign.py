@@ -309,9 +309,6 @@ def test_metadata_of_one_format_with_another(hallmark, rsa, model_file, metadata
     result = hallmark("sign", model_file, "--key", rsa.private, "--format", "manifest-json",
                       "--metadata", metadata_file, expect=2)  # fmt: skip
     assert "sig-json" in result.err
-    result = hallmark("sign", model_file, "--key", rsa.private, "--format", "sig-json",
-                      "--metadata", metadata_file, "--key-version", "2", expect=2)  # fmt: skip
-    assert "key version" in result.err
 
 
 @pytest.mark.parametrize("format_name", ["sig-json", "manifest-json"])

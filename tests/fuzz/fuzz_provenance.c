@@ -21,6 +21,32 @@ static void check_provenance(const hm_provenance *provenance) {
     }
 }
 
+/* By another key a good statement stays one, and says that key's number or none. */
+static void carry_statement(hm_bytes payload, uint64_t key_version) {
+    hm_auto_error error = NULL;
+    hm_auto_json doc = NULL;
+    hm_auto_buf made = {0};
+    hm_provenance provenance = {0};
+    FUZZ_CHECK(hm_json_parse(payload, "statement", &doc, &error) == HM_OK);
+    const hm_json *root = hm_json_root(doc);
+    const hm_json *predicate = hm_json_get(root, "predicate");
+    bool ours = hm_provenance_is_training(hm_json_get(predicate, HM_PROVENANCE_DEFINITION));
+    hm_json_writer w = {.out = &made};
+    hm_json_begin_object(&w);
+    for (const hm_json *m = root->first; m != NULL; m = m->next) {
+        if (m == predicate) {
+            hm_json_name(&w, "predicate");
+            hm_provenance_copy_predicate(&w, m, key_version);
+        } else {
+            hm_json_copy_member(&w, m);
+        }
+    }
+    hm_json_end_object(&w);
+    FUZZ_CHECK(hm_provenance_read(hm_buf_view(&made), &provenance, &error) == HM_OK);
+    FUZZ_CHECK(provenance.key_version == (ours ? key_version : 0));
+    hm_provenance_free(&provenance);
+}
+
 static void read_statement(hm_bytes payload) {
     hm_auto_error error = NULL;
     hm_provenance provenance = {0};
@@ -29,6 +55,8 @@ static void read_statement(hm_bytes payload) {
     FUZZ_CHECK((status == HM_OK) == (provenance.subject_count > 0));
     if (status == HM_OK) {
         check_provenance(&provenance);
+        carry_statement(payload, 0);
+        carry_statement(payload, 3);
     }
     hm_provenance_free(&provenance);
 }

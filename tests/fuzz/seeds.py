@@ -418,12 +418,18 @@ PROVENANCE = {
         "runDetails": {"builder": {"id": "ci"}, "metadata": {"startedOn": "x"}, "byproducts": []},
     },
 }
+OURS = {
+    **PROVENANCE["predicate"],
+    "buildDefinition": {"buildType": "urn:hallmark:build-type:training:v1",
+                        "internalParameters": {"a": 1, "keyVersion": 2, "b": []}},
+}  # fmt: skip
 PROVENANCES = {
     "training": TRAINING,
     "datasets": {"dataset_hash": {"a": HASH, "b": "blake3:" + HASH},
                  "framework_version": {"torch": "2"}},
     "nothing": {},
     "statement": PROVENANCE,
+    "key-version": {**PROVENANCE, "predicate": OURS},
     "no-subject": {**PROVENANCE, "subject": []},
     "nul": {**PROVENANCE, "subject": [{"digest": {"sha256": HASH[:-1] + "\0"}}]},
 }  # fmt: skip
