@@ -16,8 +16,8 @@ typedef struct hm_alert {
 } hm_alert;
 
 /*
- * ::HM_OK: delivered, as far as the channel can tell. `*pause`: seconds that the receiver asks to be
- * left alone, else 0. Takes no longer than the timeout, and a little.
+ * ::HM_OK: delivered, as far as the channel can tell. `*pause`: seconds that the receiver asks to
+ * be left alone, else 0. Takes no longer than the timeout, and a little.
  */
 HM_MUST_USE hm_status hm_alert_send(const hm_alert *alert, uint64_t *pause, hm_error **error);
 

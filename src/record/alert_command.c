@@ -117,7 +117,7 @@ static hm_status start(const hm_alert *alert, running *r, hm_error **error) {
     return cause == 0 ? HM_OK : hm_fail_errno(error, cause, "cannot run %s", alert->to->command[0]);
 }
 
-/* ---- until it ends ---------------------------------------------------------------------------- */
+/* ---- until it ends -------------------------------------------------------------------------- */
 
 static int64_t now_ms(void) {
     struct timespec now = {.tv_sec = 0};

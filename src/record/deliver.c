@@ -50,7 +50,8 @@ static hm_status keep(round *r, hm_events *events, hm_error **error) {
     }
     hm_status status = HM_OK;
     for (size_t i = 0; i < events->count && status == HM_OK; i++) {
-        status = hm_outbox_put_event(r->recorder->outbox, &events->list[i], error);
+        status =
+            hm_outbox_put_event(r->recorder->outbox, &events->list[i], r->recorder->tag, error);
     }
     return status;
 }
@@ -111,10 +112,11 @@ static hm_status tell_ledger(round *r, const hm_waiting *waiting, const char *wh
  */
 static hm_status keep_event(round *r, const hm_waiting *waiting, hm_error **error) {
     const hm_event *event = &waiting->event;
-    if (waiting->attempts > 0 || !r->recorder->has_ledger) {
+    if (waiting->attempts > 0 || !r->recorder->has_ledger ||
+        strcmp(waiting->ledger, r->recorder->tag) != 0) {
         return HM_OK;
     }
-    return r->ledger_down ? hm_outbox_put_event(r->recorder->outbox, event, error)
+    return r->ledger_down ? hm_outbox_put_event(r->recorder->outbox, event, r->recorder->tag, error)
                           : hm_recorder_append(r->recorder, &event, 1, error);
 }
 
@@ -218,8 +220,8 @@ static void flush_ledger(round *r) {
     if (r->ledger_down) { /* one wait for it is enough */
         return;
     }
-    if (hm_outbox_list(r->recorder->outbox, ".event", &names, &count, &cause) == HM_OK &&
-        count > 0 && hm_recorder_append(r->recorder, NULL, 0, &cause) != HM_OK) {
+    if (hm_recorder_waiting(r->recorder, &names, &count, &cause) == HM_OK && count > 0 &&
+        hm_recorder_append(r->recorder, NULL, 0, &cause) != HM_OK) {
         r->ledger_down = true;
         note_and_forget(r, &cause);
     }
@@ -240,7 +242,7 @@ static hm_status deliver_alerts(round *r, size_t *left, hm_error **error) {
 static hm_status count_events(const hm_recorder *recorder, size_t *left, hm_error **error) {
     char **names = NULL;
     size_t count = 0;
-    hm_status status = hm_outbox_list(recorder->outbox, ".event", &names, &count, error);
+    hm_status status = hm_recorder_waiting(recorder, &names, &count, error);
     *left += count;
     hm_text_list_free(&names, count);
     return status;

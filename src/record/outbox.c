@@ -19,6 +19,7 @@ enum { FILE_LIMIT = HM_EVENT_LIMIT + 1024 };
 void hm_waiting_free(hm_waiting *waiting) {
     free(waiting->path);
     free(waiting->to);
+    free(waiting->ledger);
     hm_fd_close(&waiting->fd);
     hm_event_free(&waiting->event);
     hm_buf_free(&waiting->json);
@@ -95,18 +96,20 @@ bool hm_outbox_remove(const char *directory, const char *name) {
 /* ---- events ---------------------------------------------------------------------------------- */
 
 /* By this machine's clock, to the nanosecond: the order in which they go into the ledger. */
-static char *event_path(const char *directory, const hm_event *event) {
+static char *event_path(const char *directory, const hm_event *event, const char *ledger) {
     static unsigned number;
     struct timespec now = {.tv_sec = 0};
     (void)clock_gettime(CLOCK_REALTIME, &now);
-    return hm_textf("%s/%012lld%09ld.%06u.%s.event", directory, (long long)now.tv_sec, now.tv_nsec,
-                    __atomic_fetch_add(&number, 1, __ATOMIC_RELAXED) % 1000000, event->id);
+    return hm_textf("%s/%012lld%09ld.%06u.%s.%s.event", directory, (long long)now.tv_sec,
+                    now.tv_nsec, __atomic_fetch_add(&number, 1, __ATOMIC_RELAXED) % 1000000,
+                    event->id, ledger);
 }
 
-hm_status hm_outbox_put_event(const char *directory, const hm_event *event, hm_error **error) {
+hm_status hm_outbox_put_event(const char *directory, const hm_event *event, const char *ledger,
+                              hm_error **error) {
     hm_auto_buf json = {.data = NULL};
     hm_status status = hm_outbox_ready(directory, error);
-    hm_auto_free char *path = event_path(directory, event);
+    hm_auto_free char *path = event_path(directory, event, ledger);
     if (status == HM_OK && path == NULL) {
         status = hm_fail_memory(error);
     }
@@ -134,6 +137,7 @@ static hm_status write_alert(const hm_waiting *waiting, hm_write_rule rule, hm_e
     hm_json_writer w = {.out = &text};
     hm_json_begin_object(&w);
     hm_json_member(&w, "to", waiting->to);
+    hm_json_member(&w, "ledger", waiting->ledger);
     hm_json_member_number(&w, "attempts", waiting->attempts);
     hm_json_member_number(&w, "next", (uint64_t)(waiting->next > 0 ? waiting->next : 0));
     hm_json_end_object(&w);
@@ -145,12 +149,12 @@ static hm_status write_alert(const hm_waiting *waiting, hm_write_rule rule, hm_e
                            : status;
 }
 
-hm_status hm_outbox_put_alert(const char *directory, const hm_event *event, const char *to,
-                              hm_error **error) {
-    hm_auto_waiting waiting = {.fd = -1, .to = hm_strdup(to)};
+hm_status hm_outbox_put_alert(const char *directory, const hm_event *event, const char *ledger,
+                              const char *to, hm_error **error) {
+    hm_auto_waiting waiting = {.fd = -1, .to = hm_strdup(to), .ledger = hm_strdup(ledger)};
     waiting.path = hm_textf("%s/%012lld.%s.%s%s", directory, (long long)event->time, event->id, to,
                             alert_suffix);
-    hm_status status = waiting.path != NULL && waiting.to != NULL
+    hm_status status = waiting.path != NULL && waiting.to != NULL && waiting.ledger != NULL
                            ? hm_event_write(event, &waiting.json, error)
                            : hm_fail_memory(error);
     if (status != HM_OK || hm_path_taken(waiting.path)) {
@@ -169,11 +173,15 @@ static hm_status parse_state(hm_bytes line, hm_waiting *waiting, hm_error **erro
     static const char what[] = "state of an alert";
     hm_auto_json doc = NULL;
     hm_bytes to = {.data = NULL};
+    hm_bytes ledger = {.data = NULL};
     uint64_t next = 0;
     hm_status status = hm_json_parse(line, what, &doc, error);
     hm_json *root = status == HM_OK ? hm_json_root(doc) : NULL;
     if (status == HM_OK) {
         status = hm_json_take_text(root, what, "to", &to, error);
+    }
+    if (status == HM_OK) {
+        status = hm_json_take_text(root, what, "ledger", &ledger, error);
     }
     if (status == HM_OK) {
         status = hm_json_take_integer(root, what, "attempts", 0, &waiting->attempts, error);
@@ -187,7 +195,8 @@ static hm_status parse_state(hm_bytes line, hm_waiting *waiting, hm_error **erro
     if (status == HM_OK) {
         waiting->next = (int64_t)next;
         waiting->to = hm_strndup((const char *)to.data, to.length);
-        status = waiting->to != NULL ? HM_OK : hm_fail_memory(error);
+        waiting->ledger = hm_strndup((const char *)ledger.data, ledger.length);
+        status = waiting->to != NULL && waiting->ledger != NULL ? HM_OK : hm_fail_memory(error);
     }
     return status;
 }

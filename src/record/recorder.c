@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <openssl/evp.h>
+
 enum { BATCH = 64 };
 
 /* ---- the ledger ----------------------------------------------------------------------------- */
@@ -20,14 +22,62 @@ void hm_recorder_note(hm_recorder *recorder, const hm_error *cause) {
     }
 }
 
-static hm_status open_ledger(hm_recorder *recorder, hm_error **error) {
-    if (recorder->ledger != NULL) {
+/* A PostgreSQL URI without user, password and options; a file's path from the root on. */
+static hm_status normalize(const char *uri, hm_buf *text, hm_error **error) {
+    static const char sqlite[] = "sqlite:";
+    const char *host = strstr(uri, "://");
+    if (host != NULL) {
+        size_t length = strcspn(host + 3, "?");
+        const char *at = memrchr(host + 3, '@', length);
+        const char *from = at != NULL ? at + 1 : host + 3;
+        hm_buf_add(text, from, length - (size_t)(from - (host + 3)));
+        return hm_buf_check(text, error);
+    }
+    const char *path = uri + (strncmp(uri, sqlite, sizeof sqlite - 1) == 0 ? sizeof sqlite - 1 : 0);
+    hm_auto_free char *here = path[0] != '/' ? getcwd(NULL, 0) : hm_strdup("");
+    if (here == NULL) {
+        return hm_fail_errno(error, errno, "cannot find the current directory");
+    }
+    hm_buf_add_format(text, "%s%s%s", here, path[0] != '/' ? "/" : "", path);
+    return hm_buf_check(text, error);
+}
+
+static hm_status make_tag(hm_recorder *recorder, hm_error **error) {
+    hm_auto_free char *uri = NULL;
+    hm_auto_buf text = {.data = NULL};
+    uint8_t digest[EVP_MAX_MD_SIZE];
+    hm_status status = hm_config_ledger(recorder->config, &uri, error);
+    if (status != HM_OK || uri == NULL) {
+        return status;
+    }
+    status = normalize(uri, &text, error);
+    if (status == HM_OK &&
+        EVP_Q_digest(NULL, "SHA256", NULL, text.data, text.length, digest, NULL) != 1) {
+        status = hm_fail_crypto(error, HM_UNDECIDED, HM_REASON_NONE, "cannot hash");
+    }
+    if (status == HM_OK) {
+        hm_hex(digest, sizeof recorder->tag / 2, recorder->tag);
+        recorder->has_ledger = true;
+    }
+    return status;
+}
+
+hm_status hm_recorder_waiting(const hm_recorder *recorder, char ***names, size_t *count,
+                              hm_error **error) {
+    *names = NULL;
+    *count = 0;
+    if (recorder->outbox == NULL || !recorder->has_ledger) {
         return HM_OK;
     }
-    hm_auto_free char *uri = NULL;
-    hm_status status = hm_config_ledger(recorder->config, &uri, error);
-    return status == HM_OK ? hm_ledger_open(uri, HM_LEDGER_CREATE, &recorder->ledger, error)
-                           : status;
+    hm_auto_free char *suffix = hm_textf(".%s.event", recorder->tag);
+    return suffix != NULL ? hm_outbox_list(recorder->outbox, suffix, names, count, error)
+                          : hm_fail_memory(error);
+}
+
+static hm_status open_ledger(hm_recorder *recorder, hm_error **error) {
+    return recorder->ledger != NULL ? HM_OK
+                                    : hm_ledger_open_configured(recorder->config, HM_LEDGER_CREATE,
+                                                                &recorder->ledger, error);
 }
 
 /* Events that were read from the outbox, and their files. */
@@ -77,9 +127,7 @@ static void read_into(hm_recorder *recorder, batch *b, const char *name) {
 static hm_status append_waiting(hm_recorder *recorder, hm_error **error) {
     char **names = NULL;
     size_t count = 0;
-    hm_status status = recorder->outbox != NULL
-                           ? hm_outbox_list(recorder->outbox, ".event", &names, &count, error)
-                           : HM_OK;
+    hm_status status = hm_recorder_waiting(recorder, &names, &count, error);
     if (count == 0) {
         return status;
     }
@@ -121,7 +169,7 @@ hm_status hm_recorder_append(hm_recorder *recorder, const hm_event *const *event
 static hm_status put_all(hm_recorder *recorder, const hm_events *events, hm_error **error) {
     hm_status status = HM_OK;
     for (size_t i = 0; i < events->count && status == HM_OK; i++) {
-        status = hm_outbox_put_event(recorder->outbox, &events->list[i], error);
+        status = hm_outbox_put_event(recorder->outbox, &events->list[i], recorder->tag, error);
     }
     return status;
 }
@@ -191,7 +239,8 @@ static hm_status put_alerts(hm_recorder *recorder, const hm_event *event, hm_err
     hm_status status = HM_OK;
     for (size_t i = 0; i < config->alert_count && status == HM_OK; i++) {
         if (is_told(&config->alerts[i], event)) {
-            status = hm_outbox_put_alert(recorder->outbox, event, config->alerts[i].name, error);
+            status = hm_outbox_put_alert(recorder->outbox, event, recorder->tag,
+                                         config->alerts[i].name, error);
         }
     }
     return status;
@@ -231,11 +280,13 @@ hm_status hm_recorder_new(const hm_config *config, const char *outbox, hm_record
         return hm_fail_memory(error);
     }
     made->config = config;
-    made->has_ledger = config->ledger != NULL || config->store != NULL;
     made->outbox = outbox != NULL ? hm_strdup(outbox) : NULL;
-    if (outbox != NULL && made->outbox == NULL) {
+    hm_status status =
+        outbox == NULL || made->outbox != NULL ? make_tag(made, error) : hm_fail_memory(error);
+    if (status != HM_OK) {
+        free(made->outbox);
         free(made);
-        return hm_fail_memory(error);
+        return status;
     }
     *recorder = made;
     return HM_OK;
