@@ -8,7 +8,8 @@
 /* As configured, else in the store, else where the caller's programs remember things. */
 static hm_status find_outbox(const hm_config *config, char **outbox, hm_error **error) {
     if (config->outbox == NULL && config->store == NULL) {
-        return hm_state_directory("outbox", outbox, error);
+        bool none = false; /* then there is no outbox either */
+        return hm_state_directory("outbox", "what waits to be delivered", outbox, &none, error);
     }
     *outbox =
         config->outbox != NULL ? hm_strdup(config->outbox) : hm_textf("%s/outbox", config->store);
