@@ -475,6 +475,24 @@ def test_command_that_reads_nothing(host, tmp_path):
     assert "outbox" not in host.verify(host.bad, expect=1).err
 
 
+def test_names_of_models_are_only_data(host, tmp_path):
+    """A line's end, quotes and a shell's words in a name."""
+    name = "m\nFAKE=1\n$(touch pwned)'\";{\x1b"
+    model = tmp_path / name
+    os.rename(host.bad, model)
+    out = tmp_path / "out"
+    script(tmp_path / "page", f"cat >{out}\n")
+    host.configure({"name": "page", "command": ["./page"]},
+                   {"name": "log", "syslog": {"facility": "daemon", "journal": "journal"}})  # fmt: skip
+    with datagrams(tmp_path / "journal") as receiver:
+        result = host.verify(model, "--log", "json", expect=1, cwd=tmp_path)
+        fields = journal_fields(receiver.recv(65536))
+    events = [json.loads(line) for line in result.err.splitlines() if line.startswith("{")]
+    assert [event["model"] for event in events] == [str(model)]
+    assert json.loads(out.read_text())["model"] == fields["HALLMARK_MODEL"] == str(model)
+    assert "FAKE" not in fields and not list(tmp_path.glob("**/pwned"))
+
+
 # ---- syslog and journald ------------------------------------------------------------------------
 
 
