@@ -70,6 +70,9 @@ extern const cli_command cli_inspect;
 extern const cli_command cli_policy_check;
 extern const cli_command cli_policy_explain;
 extern const cli_command cli_config_check;
+extern const cli_command cli_log;
+extern const cli_command cli_log_verify;
+extern const cli_command cli_log_checkpoint;
 extern const cli_command cli_model_signing;
 
 /*
