@@ -148,8 +148,8 @@ typedef struct cli_record {
 } cli_record;
 #define CLI_RECORD_OPTIONS(type)                                                                   \
     CLI_OPTION(type, record.config, CLI_TEXT, "config", "FILE",                                    \
-               "The configuration. Default: the file that HALLMARK_CONFIG names, or "              \
-               "/etc/hallmark/config.yaml."),                                                      \
+               "The configuration. Default: the file that HALLMARK_CONFIG names, "                 \
+               "or " HM_CONFIG_FILE "."),                                                          \
         CLI_OPTION(type, record.ledger, CLI_TEXT, "ledger", "URI",                                 \
                    "Record what is done in this ledger: sqlite:FILE or postgresql://..."),         \
         CLI_OPTION(type, record.log, CLI_TEXT, "log", "FORM",                                      \

@@ -178,6 +178,32 @@ def test_events_of_another_ledger_stay(host):
     assert len(host.waiting(".event")) == 1
 
 
+def test_a_store_that_is_not_there_is_not_made(host):
+    """A disk that is not mounted: its place does not get an outbox."""
+    host.configure(ledger=None)
+    store = host.folder / "store"
+    result = host.verify(host.good, expect=3, env={"HALLMARK_STORE": store,
+                                                   "HALLMARK_CONFIG": None})  # fmt: skip
+    assert "ledger" in result.err and not store.exists()
+
+
+def test_neither_ledger_nor_receiver(host):
+    """Both come back; nothing is lost, and what failed is told of once."""
+    host.configure({"name": "log", "syslog": {"facility": "user", "socket": "log"}},
+                   ledger="sqlite:gone/ledger.db")  # fmt: skip
+    now = int(time.time())
+    for _ in range(2):
+        host.verify(host.bad, expect=1, env={"HALLMARK_TIME": now})
+    (host.folder / "gone").mkdir()
+    host.ledger = host.folder / "gone" / "ledger.db"
+    with datagrams(host.folder / "log") as receiver:
+        host.verify(host.good, expect=0, env={"HALLMARK_TIME": now + 60})
+        told = [json.loads(receiver.recv(65536).split(b": ", 1)[1])["id"] for _ in range(2)]
+    words = [event["event"] for event in host.events()]
+    assert words == ["refused", "alert-failed", "refused", "alert-failed", "verified"]
+    assert {event["id"] for event in host.events("refused")} == set(told)
+
+
 def test_what_cannot_be_recorded_is_no_success(host, hallmark, ec):
     """Neither ledger nor outbox: nothing is signed, nothing verified; a refusal needs no ledger."""
     host.configure(ledger="sqlite:gone/ledger.db", more="")
