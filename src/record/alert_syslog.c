@@ -38,9 +38,9 @@ static unsigned severity_of(hm_event_kind kind) {
 /* ---- journald ------------------------------------------------------------------------------- */
 
 /*
- * systemd's "Native Journal Protocol": a field is NAME=value and a line's end, or, for a value with
- * line ends in it, NAME, a line's end, the length in 64 bits little-endian, the value, a line's end.
- * The latter is taken for every value: one that holds a line's end adds no field of its own.
+ * systemd's "Native Journal Protocol": a field is NAME=value and a line's end, or, for a value that
+ * has line ends in it, NAME, a line's end, the length in 64 bits little-endian, the value, and a
+ * line's end. The latter is taken for every text: what stands in it adds no field of its own.
  */
 static void add_field(hm_buf *out, const char *name, hm_bytes value) {
     uint8_t length[8];

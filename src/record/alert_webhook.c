@@ -2,8 +2,8 @@
 /*
  * Webhooks. The receiver's address is often all that keeps others from posting there, so the body
  * is signed: HMAC-SHA256 (RFC 2104) under a secret that both have, over the time of sending, a
- * point and the body. With the time in it, a copied request is only good for as long as the receiver lets
- * it.
+ * point and the body. With the time in it, a copied request is only good for as long as the
+ * receiver lets it.
  */
 #include "net/http.h"
 #include "record/alert.h"
