@@ -15,12 +15,14 @@ import threading
 import time
 
 import cloud
+import jsonschema
 import pytest
 import support
 
 SECRET = b"correct horse battery staple"
 DAY = 24 * 60 * 60
 OKAY = (200, {}, b"")
+SCHEMA = json.loads((support.ROOT / "docs" / "event.schema.json").read_text())
 
 
 class Host:
@@ -58,6 +60,8 @@ class Host:
         with contextlib.closing(sqlite3.connect(f"file:{self.ledger}?mode=ro", uri=True)) as db:
             rows = db.execute("SELECT event FROM entries ORDER BY sequence").fetchall()
         events = [json.loads(row[0]) for row in rows]
+        for event in events:
+            jsonschema.validate(event, SCHEMA)
         return [event for event in events if word in (None, event["event"])]
 
     def waiting(self, suffix):
