@@ -92,7 +92,7 @@ static hm_status describe_chain(const hm_envelope *envelope, hm_report *made, hm
 /* What else `hallmark` writes, and somebody may want to look into. */
 static hm_status parse(hm_bytes file, const char *what, hm_envelope *envelope, hm_error **error) {
     hm_auto_error cause = NULL;
-    hm_auto_export_envelope export = {.payload = {0}};
+    hm_auto_dsse export = {.payload = {0}};
     hm_status status = hm_envelope_parse(file, what, envelope, &cause);
     if (status != HM_REFUSED || hm_export_envelope_parse(file, what, &export, NULL) != HM_OK) {
         return status == HM_OK ? HM_OK : hm_error_move(error, &cause);
