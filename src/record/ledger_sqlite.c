@@ -369,7 +369,13 @@ static hm_status take_damage(void *context, const hm_bytes *values, size_t count
 
 static hm_status check(hm_ledger *ledger, char **damage, hm_error **error) {
     hm_sql sql = {.text = "PRAGMA integrity_check(1)", .row = take_damage, .context = damage};
-    return run(ledger, &sql, error);
+    hm_status status = run(ledger, &sql, error);
+    /* What could not be read says nothing of what stands there. */
+    if (status == HM_OK && *damage != NULL && strstr(*damage, "unable to get the page") != NULL) {
+        status = hm_fail(error, HM_UNDECIDED, HM_REASON_NONE, "cannot read the ledger %s: %s",
+                         ledger->place, *damage);
+    }
+    return status;
 }
 
 const hm_ledger_backend hm_ledger_backend_sqlite = {
