@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A ledger is held against itself (the chain) and against what others say of it: checkpoints, in it
- * and elsewhere, and what was seen of it here before. The chain alone finds what was changed within;
- * only the others can tell that its end, or all of it, was exchanged.
+ * A ledger is held against itself, the chain, and against what others say of it: checkpoints, in it
+ * and elsewhere, and what was seen of it here before. The chain finds what was changed within; only
+ * the others can tell that its end, or all of it, was exchanged.
  */
 #include "record/audit.h"
 
@@ -66,7 +66,7 @@ static hm_status find_in_chain(void *context, int64_t sequence, const char *text
     return add_finding(context, HM_REASON_DIGEST_MISMATCH, sequence, text, error);
 }
 
-static hm_status warn(hm_audit *audit, char *text, hm_error **error) {
+static hm_status add_warning(hm_audit *audit, char *text, hm_error **error) {
     if (text == NULL || !hm_grow(&audit->warnings, audit->warning_count, &audit->warning_capacity,
                                  sizeof *audit->warnings)) {
         free(text);
@@ -191,7 +191,8 @@ static hm_status take_checkpoint(hm_audit *audit, hm_bytes file, const char *who
     hm_status status = open_checkpoint(audit, file, who, &said, &key, &cause);
     if (status == HM_REFUSED && own && hm_error_reason(cause) == HM_REASON_UNTRUSTED_SIGNER) {
         /* Who can write to the ledger can leave checkpoints out anyway. */
-        return warn(audit, hm_textf("%s, and does not count", hm_error_message(cause)), error);
+        return add_warning(audit, hm_textf("%s, and does not count", hm_error_message(cause)),
+                           error);
     }
     if (status == HM_REFUSED) {
         return add_finding(audit, hm_error_reason(cause), 0, hm_error_message(cause), error);
@@ -257,7 +258,7 @@ static hm_status gather_configured(hm_audit *audit, const char *path, hm_error *
         return HM_OK;
     }
     return lstat(path, &st) != 0 && errno == ENOENT
-               ? warn(audit, hm_textf("there is no checkpoint at %s yet", path), error)
+               ? add_warning(audit, hm_textf("there is no checkpoint at %s yet", path), error)
                : gather_from_file(audit, path, error);
 }
 
@@ -267,7 +268,7 @@ static hm_status gather_memory(hm_audit *audit, hm_error **error) {
     hm_status status = hm_ledger_seen_read(audit->ledger, &seen, &warning, error);
     if (status == HM_OK && warning != NULL) {
         audit->forgetful = true;
-        return warn(audit, warning, error);
+        return add_warning(audit, warning, error);
     }
     if (status != HM_OK || seen.id[0] == '\0') {
         return status;
@@ -399,7 +400,7 @@ static hm_status remember(hm_audit *audit, hm_error **error) {
         return hm_fail(error, HM_UNDECIDED, HM_REASON_NONE, "the clock makes no sense");
     }
     hm_status status = hm_ledger_seen_write(audit->ledger, &seen, &warning, error);
-    return status == HM_OK && warning != NULL ? warn(audit, warning, error) : status;
+    return status == HM_OK && warning != NULL ? add_warning(audit, warning, error) : status;
 }
 
 hm_status hm_audit_run(hm_audit *audit, const hm_config *config,
@@ -412,7 +413,8 @@ hm_status hm_audit_run(hm_audit *audit, const hm_config *config,
         status = follow(audit, error);
     }
     if (status == HM_OK && audit->key_count == 0 && audit->checkpoints > 0) {
-        status = warn(audit, hm_strdup("no key is named: no checkpoint was believed"), error);
+        status =
+            add_warning(audit, hm_strdup("no key is named: no checkpoint was believed"), error);
     }
     return status == HM_OK && audit->findings_in_all == 0 ? remember(audit, error) : status;
 }

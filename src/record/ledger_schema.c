@@ -42,7 +42,8 @@ const char *const hm_ledger_steps_sqlite[HM_LEDGER_VERSION] = {
 
 const char *const hm_ledger_steps_postgres[HM_LEDGER_VERSION] = {
     "DO $$ BEGIN"
-    "  IF to_regnamespace('hallmark') IS NULL THEN CREATE SCHEMA hallmark; END IF;"
+    "  IF NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'hallmark')"
+    "  THEN CREATE SCHEMA hallmark; END IF;"
     "END $$;"
     "CREATE TABLE hallmark.ledger (id text NOT NULL, created text NOT NULL);"
     "CREATE TABLE hallmark.version (version bigint NOT NULL);"

@@ -101,14 +101,14 @@ static hm_status read_file(const char *directory, const char *path, const hm_led
     return HM_UNDECIDED;
 }
 
-static hm_status warn(char **warning, const char *cause, hm_error **error) {
+static hm_status say_unremembered(char **warning, const char *cause, hm_error **error) {
     *warning = hm_textf("how far the ledger has come is not remembered here: %s", cause);
     return *warning != NULL ? HM_OK : hm_fail_memory(error);
 }
 
 static hm_status warn_of(char **warning, const hm_error *cause, hm_error **error) {
     return hm_error_is_memory(cause) ? hm_fail_memory(error)
-                                     : warn(warning, hm_error_message(cause), error);
+                                     : say_unremembered(warning, hm_error_message(cause), error);
 }
 
 hm_status hm_ledger_seen_read(const hm_ledger *ledger, hm_ledger_seen *seen, char **warning,
@@ -120,7 +120,7 @@ hm_status hm_ledger_seen_read(const hm_ledger *ledger, hm_ledger_seen *seen, cha
     *warning = NULL;
     hm_status status = find_place(&directory, &none, &cause);
     if (none) {
-        return warn(warning, "HALLMARK_STATE_DIR=none", error);
+        return say_unremembered(warning, "HALLMARK_STATE_DIR=none", error);
     }
     if (status == HM_UNDECIDED) {
         return warn_of(warning, cause, error);

@@ -281,6 +281,46 @@ static hm_status read_version(hm_ledger *ledger, hm_error **error) {
     return HM_OK;
 }
 
+static void close_file(hm_ledger *ledger) {
+    (void)api.close(db_of(ledger));
+    ledger->state = NULL;
+}
+
+static hm_status connect_to(hm_ledger *ledger, int how, hm_error **error) {
+    sqlite3 *db = NULL;
+    int code =
+        api.open_v2(ledger->place, &db,
+                    how | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_PRIVATECACHE,
+                    NULL);
+    ledger->state = db;
+    if (db == NULL) {
+        return hm_fail_memory(error);
+    }
+    hm_status status = code == SQLITE_OK ? configure(ledger, error) : fail(ledger, "open", error);
+    return status == HM_OK ? read_version(ledger, error) : status;
+}
+
+/*
+ * A writer that was killed in mid-step leaves a journal, by which the next to come undoes the step.
+ * Who only reads may not, as SQLite sees it; but if the user may, it is done for him.
+ */
+static hm_status connect_to_read(hm_ledger *ledger, hm_error **error) {
+    hm_auto_error cause = NULL;
+    hm_status status = connect_to(ledger, SQLITE_OPEN_READONLY, &cause);
+    if (status != HM_OK && ledger->state != NULL &&
+        api.extended_errcode(db_of(ledger)) == SQLITE_READONLY_ROLLBACK) {
+        close_file(ledger);
+        status = connect_to(ledger, SQLITE_OPEN_READWRITE, NULL);
+        if (ledger->state != NULL) {
+            close_file(ledger);
+        }
+        if (status == HM_OK) {
+            return connect_to(ledger, SQLITE_OPEN_READONLY, error);
+        }
+    }
+    return status == HM_OK ? HM_OK : hm_error_move(error, &cause);
+}
+
 static hm_status open_file(hm_ledger *ledger, const char *where, uint64_t flags, hm_error **error) {
     hm_status status = load(error);
     if (status == HM_OK) {
@@ -292,23 +332,8 @@ static hm_status open_file(hm_ledger *ledger, const char *where, uint64_t flags,
     if (status != HM_OK) {
         return status;
     }
-    sqlite3 *db = NULL;
-    int how = (flags & HM_LEDGER_READ) != 0 ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
-    int code =
-        api.open_v2(ledger->place, &db,
-                    how | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_PRIVATECACHE,
-                    NULL);
-    ledger->state = db;
-    if (db == NULL) {
-        return hm_fail_memory(error);
-    }
-    status = code == SQLITE_OK ? configure(ledger, error) : fail(ledger, "open", error);
-    return status == HM_OK ? read_version(ledger, error) : status;
-}
-
-static void close_file(hm_ledger *ledger) {
-    (void)api.close(db_of(ledger));
-    ledger->state = NULL;
+    return (flags & HM_LEDGER_READ) != 0 ? connect_to_read(ledger, error)
+                                         : connect_to(ledger, SQLITE_OPEN_READWRITE, error);
 }
 
 static hm_status ready(hm_ledger *ledger, hm_error **error) {
@@ -344,7 +369,13 @@ static hm_status take_damage(void *context, const hm_bytes *values, size_t count
 
 static hm_status check(hm_ledger *ledger, char **damage, hm_error **error) {
     hm_sql sql = {.text = "PRAGMA integrity_check(1)", .row = take_damage, .context = damage};
-    return run(ledger, &sql, error);
+    hm_status status = run(ledger, &sql, error);
+    /* What could not be read says nothing of what stands there. */
+    if (status == HM_OK && *damage != NULL && strstr(*damage, "unable to get the page") != NULL) {
+        status = hm_fail(error, HM_UNDECIDED, HM_REASON_NONE, "cannot read the ledger %s: %s",
+                         ledger->place, *damage);
+    }
+    return status;
 }
 
 const hm_ledger_backend hm_ledger_backend_sqlite = {

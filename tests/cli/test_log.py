@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 import time
 
+import jsonschema
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec as elliptic
@@ -218,6 +219,19 @@ def test_modes(ledger):
         os.umask(previous)
     assert stat.S_IMODE(os.stat(ledger.uri).st_mode) == 0o640
     assert [path.name for path in pathlib.Path(ledger.uri).parent.glob("ledger.db*")] == ["ledger.db"]
+
+
+def test_events_fit_their_schema(ledger):
+    schema = json.loads((support.ROOT / "docs" / "event.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    ledger.append(4, "r\u00e9s\n")
+    order = list(schema["properties"])
+    for entry in ledger.entries():
+        jsonschema.validate(entry["event"], schema, cls=jsonschema.Draft202012Validator)
+        members = list(entry["event"])
+        assert members == sorted(members, key=order.index)
+    for word in schema["properties"]["event"]["enum"]:
+        ledger.log("--event", word)
 
 
 # ---- reading ------------------------------------------------------------------------------------
@@ -733,6 +747,17 @@ def test_many_write_at_once(any_ledger):
         assert own == [name for name in in_order if name in set(own)]
 
 
+def test_many_make_it_at_once(hallmark, tmp_path, postgres, state):  # noqa: F811
+    """One makes it, and the others find it."""
+    for attempt in range(6):
+        for ledger in (SqliteLedger(hallmark, tmp_path / f"{attempt}.db", state),
+                       PostgresLedger(hallmark, postgres, state)):
+            makers = [ledger.start("append", ledger.uri, 1, "m") for _ in range(12)]
+            for maker in makers:
+                assert maker.wait(60) == 0, maker.communicate()
+            assert check_chain(ledger) == 12
+
+
 def test_killed_while_writing(any_ledger):
     """What was said to be there is there, and nothing is torn."""
     told = []
@@ -746,6 +771,25 @@ def test_killed_while_writing(any_ledger):
     there = {row[0] for row in any_ledger.rows("id, sequence")}
     assert len(told) > 20 and set(told) <= there and check_chain(any_ledger) == len(there)
     any_ledger.verify()
+
+
+def test_journal_of_a_writer_that_was_killed(ledger, tmp_path):
+    """The next to come undoes the step, also when he only reads; who may not write is told."""
+    ledger.append(30)
+    with contextlib.closing(sqlite3.connect(ledger.uri, isolation_level=None)) as writer:
+        writer.executescript("PRAGMA cache_size = 1; PRAGMA cache_spill = 1; BEGIN IMMEDIATE;")
+        for number in range(31, 60):
+            writer.execute("INSERT INTO entries VALUES (?, ?, ?, ?, 't', 'k', 'm', 'e')",
+                           (number, "x" * 300, "y" * 300, f"z{number}"))
+        for name in ("ledger.db", "ledger.db-journal"):
+            (tmp_path / "after").mkdir(exist_ok=True)
+            shutil.copy(tmp_path / name, tmp_path / "after" / name)
+        writer.execute("ROLLBACK")
+    ledger.uri = str(tmp_path / "after" / "ledger.db")
+    assert pathlib.Path(ledger.uri).stat().st_size > (tmp_path / "ledger.db").stat().st_size
+    assert len(ledger.entries()) == 30
+    assert not (tmp_path / "after" / "ledger.db-journal").exists()
+    assert ledger.verify()["newest"]["sequence"] == 30 and check_chain(ledger) == 30
 
 
 # ---- PostgreSQL ---------------------------------------------------------------------------------

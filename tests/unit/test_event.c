@@ -16,6 +16,13 @@
 #define HEAD "{\"schema\":\"hallmark-event-v1\",\"id\":\"" ID "\","
 #define LEAST HEAD "\"event\":\"signed\",\"time\":\"2026-01-05T20:31:07Z\""
 
+#define OTHER_SCHEMA                                                                               \
+    "{\"schema\":\"hallmark-event-v2\",\"id\":\"" ID                                               \
+    "\",\"event\":\"signed\",\"time\":\"2026-01-05T20:31:07Z\"}"
+#define SHORT_ID                                                                                   \
+    "{\"schema\":\"hallmark-event-v1\",\"id\":\"00\",\"event\":\"signed\","                        \
+    "\"time\":\"2026-01-05T20:31:07Z\"}"
+
 static void test_words(void **state) {
     static const char *const expected[] = {"signed",      "verified",    "refused",
                                            "undecided",   "let-through", "deployed",
@@ -177,10 +184,8 @@ static void test_anything_else_is_refused(void **state) {
         HEAD "\"event\":\"signed\",\"time\":\"2026-01-05\"}",
         HEAD "\"event\":\"\",\"time\":\"2026-01-05T20:31:07Z\"}",
         HEAD "\"time\":\"2026-01-05T20:31:07Z\",\"event\":\"signed\"}",
-        "{\"schema\":\"hallmark-event-v2\",\"id\":\"" ID
-        "\",\"event\":\"signed\",\"time\":\"2026-01-05T20:31:07Z\"}",
-        "{\"schema\":\"hallmark-event-v1\",\"id\":\"00\",\"event\":\"signed\","
-        "\"time\":\"2026-01-05T20:31:07Z\"}",
+        OTHER_SCHEMA,
+        SHORT_ID,
     };
     hm_auto_event good = {.host = NULL};
     (void)state;
