@@ -55,7 +55,7 @@ bool hm_py_exception_raise(hm_py_exception *exception);
 
 /* ---- objects --------------------------------------------------------------------------------- */
 
-/* A signer, and whom it asks for a passphrase as long as it lives. */
+/* A signer, and whom it asks for a passphrase while it is opened. */
 typedef struct hm_py_signer {
     hm_signer *signer; /* NULL: closed */
     PyObject *ask;     /* NULL: nobody */

@@ -17,7 +17,8 @@ static void destroy(PyObject *capsule) {
 static PyObject *new_capsule(hm_py_policy **made) {
     hm_py_policy *policy = PyMem_Calloc(1, sizeof(*policy));
     if (policy == NULL) {
-        return PyErr_NoMemory();
+        (void)PyErr_NoMemory();
+        return NULL;
     }
     PyObject *capsule = PyCapsule_New(policy, name, destroy);
     if (capsule == NULL) {

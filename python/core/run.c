@@ -130,9 +130,9 @@ PyObject *hm_py_outcome(PyObject *module, hm_py_call *call, bool ran, const char
         result = report != NULL ? Py_BuildValue("(iN)", (int)call->status, report) : NULL;
     } else {
         hm_error *second = NULL;
-        if (call->report == NULL && call->error != NULL) {
-            (void)hm_report_from_error(operation, model, call->error, &call->report, &second);
-            hm_error_free(&second);
+        if (call->report == NULL && call->error != NULL &&
+            hm_report_from_error(operation, model, call->error, &call->report, &second) != HM_OK) {
+            hm_error_free(&second); /* the first one is told, without a report */
         }
         (void)hm_py_raise(module, call->status, &call->error, &call->report);
     }

@@ -47,11 +47,18 @@ bool hm_py_ask_passphrase(void *context, const char *what, bool again, char *buf
 
 /* ---- its life ------------------------------------------------------------------------------- */
 
+/* An open signer asks no more, and who was asked may know the passphrase. */
+static void forget(hm_py_signer *signer) {
+    PyObject *ask = signer->ask;
+    signer->ask = NULL;
+    Py_XDECREF(ask);
+}
+
 static void destroy(PyObject *capsule) {
     hm_py_signer *signer = PyCapsule_GetPointer(capsule, name);
     if (signer != NULL) {
         hm_signer_close(&signer->signer);
-        Py_XDECREF(signer->ask);
+        forget(signer);
         PyMem_Free(signer);
     }
 }
@@ -59,7 +66,8 @@ static void destroy(PyObject *capsule) {
 static PyObject *new_capsule(PyObject *ask, hm_py_signer **made) {
     hm_py_signer *signer = PyMem_Calloc(1, sizeof(*signer));
     if (signer == NULL) {
-        return PyErr_NoMemory();
+        (void)PyErr_NoMemory();
+        return NULL;
     }
     PyObject *capsule = PyCapsule_New(signer, name, destroy);
     if (capsule == NULL) {
@@ -122,6 +130,7 @@ HM_PY_FUNCTION(hm_py_signer_open) {
     Py_BEGIN_ALLOW_THREADS;
     status = hm_signer_open(key, &how, &signer->signer, &error);
     Py_END_ALLOW_THREADS;
+    forget(signer);
     if (!hm_py_exception_raise(&signer->raised) && status == HM_OK) {
         return capsule;
     }
@@ -188,9 +197,6 @@ HM_PY_FUNCTION(hm_py_signer_close) {
     Py_BEGIN_ALLOW_THREADS;
     hm_signer_close(&signer->signer);
     Py_END_ALLOW_THREADS;
-    PyObject *ask = signer->ask;
-    signer->ask = NULL;
     signer->busy = false;
-    Py_XDECREF(ask);
     Py_RETURN_NONE;
 }
