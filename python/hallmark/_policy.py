@@ -43,10 +43,12 @@ class TrustedKeyring:
 class Explanation:
     """Which rule of a policy file is about a model, and why."""
 
+    rule: Optional[int]
+    """The rule's number, counted from 1. None: no rule is about the model, which is refused."""
     text: str
     """For people."""
     data: Dict[str, Any]
-    """The same as the JSON of ``hallmark policy explain --json``."""
+    """What ``hallmark policy explain --json`` prints."""
 
 
 class Policy:
@@ -203,7 +205,8 @@ class Policy:
         """
         place, called = path(model), optional_path(name)
         data = parse_json(_core.policy_explain(self._core, place, called, _core.POLICY_JSON))
-        return Explanation(_core.policy_explain(self._core, place, called, 0), data)
+        rule = data["decides"]["rule"] if data["decides"] is not None else None
+        return Explanation(rule, _core.policy_explain(self._core, place, called, 0), data)
 
     def __repr__(self) -> str:
         return f"<hallmark.Policy: {self._said}>"
