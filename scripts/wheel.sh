@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # usage: wheel.sh FOLDER [PYTHON]
-# Builds the Python package's wheel into FOLDER, without the network. PYTHON has meson-python, meson,
-# ninja and wheel (tests/requirements-python.txt); by default the one of build/venv-python. What
-# configuring leaves open comes from WHEEL_SETUP, such as -Dwerror=true.
+# Builds the Python package's wheel into FOLDER, without the network. PYTHON has meson-python,
+# meson, ninja and wheel (tests/requirements-python.txt); by default the one of build/venv-python.
+# Options for meson come from WHEEL_SETUP, such as -Dwerror=true.
 set -eu
 cd "$(dirname "$0")/.."
 folder=$1

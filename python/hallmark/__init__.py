@@ -50,7 +50,7 @@ from hallmark._report import (
     UnsignedPath,
 )
 from hallmark._signer import Signer, generate_key
-from hallmark._values import Passphrase, Progress, Reason, StrPath, StrPaths, Time
+from hallmark._values import Passphrase, Progress, Reason, StrPath, StrPaths, Texts, Time
 from hallmark._verbs import digest, inspect, resign, sign, verify
 
 __all__ = [
@@ -86,6 +86,7 @@ __all__ = [
     "Statement",
     "StrPath",
     "StrPaths",
+    "Texts",
     "Time",
     "TrustedKeyring",
     "UndecidedError",

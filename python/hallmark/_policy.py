@@ -11,6 +11,7 @@ from hallmark import _core
 from hallmark._values import (
     StrPath,
     StrPaths,
+    Texts,
     Time,
     optional_path,
     parse_json,
@@ -21,8 +22,6 @@ from hallmark._values import (
     usage,
     whole,
 )
-
-Texts = Union[str, Iterable[str], None]
 
 
 @dataclass(frozen=True)
@@ -197,8 +196,8 @@ class Policy:
         return _core.policy_describe(self._core, _core.POLICY_JSON if json else 0)
 
     def explain(self, model: StrPath, *, name: Optional[StrPath] = None) -> Explanation:
-        """Which rule of a loaded policy `verify` would judge a model by, and why not by those before
-        it; or that there is none. The model's content and its signatures are not looked at.
+        """Which rule of a loaded policy `verify` would judge a model by, and why not by those
+        before it; or that there is none. The model's content and its signatures are not looked at.
 
         :param model: a file or a directory.
         :param name: the name by which a rule is chosen, as for `verify`.

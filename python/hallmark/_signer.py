@@ -19,8 +19,8 @@ class Signer:
     `sign` takes a key's path or URI just as well, and opens and closes it; a signer of one's own is
     for several signatures, since a token or service is then asked for once.
 
-    May be used by several threads, which take turns. Close it, or use it in a ``with`` statement: an
-    open signer holds the key in memory, or a session with the token.
+    May be used by several threads, which take turns. Close it, or use it in a ``with`` statement:
+    an open signer holds the key in memory, or a session with the token.
 
     :param key: a PEM file, a keyring's directory, or a URI (``pkcs11:``, ``awskms:``,
         ``azurekms:``).

@@ -28,6 +28,9 @@ StrPath = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
 StrPaths = Union[StrPath, Iterable[StrPath]]
 """One path, or several."""
 
+Texts = Union[str, Iterable[str], None]
+"""One text, or several."""
+
 Passphrase = Union[str, bytes, Callable[[str], Union[str, bytes, None]], None]
 """A passphrase or PIN, or a function that is called with a prompt, such as `getpass.getpass`."""
 
@@ -64,7 +67,7 @@ class ProgressBar(Protocol):
 
 
 Progress = Union[Callable[[int, int], object], ProgressBar, "type[Any]", None]
-"""A function that is called with the bytes done and the bytes in all, a tqdm bar, or tqdm itself."""
+"""A function that is called with the bytes done and the bytes in all; a tqdm bar, or tqdm."""
 
 _UINT64_MAX = 2**64 - 1
 
@@ -98,7 +101,7 @@ def paths(value: Optional[StrPaths]) -> Tuple[bytes, ...]:
     return tuple(path(each) for each in value)
 
 
-def texts(value: Union[str, Iterable[str], None]) -> Tuple[str, ...]:
+def texts(value: Texts) -> Tuple[str, ...]:
     if value is None:
         return ()
     return (value,) if isinstance(value, str) else tuple(value)

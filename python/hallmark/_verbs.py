@@ -343,8 +343,8 @@ def digest(
 
 
 def inspect(signature: StrPath) -> Report:
-    """Says what a signature file says. Nothing of it is verified, and the report, which is not true,
-    says so: it has no `signer`, and what it has is for people to look at.
+    """Says what a signature file says. Nothing of it is verified, and the report, which is not
+    true, says so: it has no `signer`, and what it has is for people to look at.
 
     :param signature: the signature file.
     """
