@@ -57,8 +57,9 @@ bool hm_py_exception_raise(hm_py_exception *exception);
 
 /* A signer, and whom it asks for a passphrase while it is opened. */
 typedef struct hm_py_signer {
-    hm_signer *signer; /* NULL: closed */
-    PyObject *ask;     /* NULL: nobody */
+    hm_signer *signer;     /* NULL: closed */
+    PyObject *ask;         /* NULL: nobody */
+    PyThreadState *caller; /* who opens it, while the lock is given back */
     hm_py_exception raised;
     bool busy;
 } hm_py_signer;
@@ -78,9 +79,14 @@ void hm_py_policy_end(hm_py_policy *policy);
 /* Takes the report over. */
 PyObject *hm_py_report_new(hm_report **report);
 
-/* A passphrase function for the library; its context is an hm_py_signer. */
+/*
+ * A passphrase function for the library; its context is an hm_py_signer. The library asks in the
+ * thread that called it, which has given back the interpreter's lock by hm_py_leave().
+ */
 bool hm_py_ask_passphrase(void *context, const char *what, bool again, char *buffer,
                           size_t capacity, size_t *length);
+void hm_py_leave(hm_py_signer *signer);
+void hm_py_enter(hm_py_signer *signer);
 
 /* ---- long calls ------------------------------------------------------------------------------ */
 

@@ -26,9 +26,9 @@ HM_PY_FUNCTION(hm_py_key_generate) {
     asked.ask = ask; /* borrowed: the arguments live longer than the call */
     how.passphrase = ask != Py_None ? hm_py_ask_passphrase : NULL;
     how.passphrase_context = &asked;
-    Py_BEGIN_ALLOW_THREADS;
+    hm_py_leave(&asked);
     status = hm_key_generate(private_path, public_path, &how, &error);
-    Py_END_ALLOW_THREADS;
+    hm_py_enter(&asked);
     if (status != HM_OK) {
         return failed(module, status, &error, &asked);
     }
@@ -88,9 +88,9 @@ HM_PY_FUNCTION(hm_py_keyring_rotate) {
     how.passphrase_context = &asked;
     how.signs_from = signs_from;
     how.not_after = not_after;
-    Py_BEGIN_ALLOW_THREADS;
+    hm_py_leave(&asked);
     status = hm_keyring_rotate(keyring, &how, &version, &error);
-    Py_END_ALLOW_THREADS;
+    hm_py_enter(&asked);
     return status == HM_OK ? PyLong_FromUnsignedLongLong(version)
                            : failed(module, status, &error, &asked);
 }

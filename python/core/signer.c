@@ -25,11 +25,18 @@ static bool take_passphrase(PyObject *answer, char *buffer, size_t capacity, siz
     return true;
 }
 
-/* Called while the interpreter's lock is given back, in the calling thread or that of a call. */
+void hm_py_leave(hm_py_signer *signer) {
+    signer->caller = PyEval_SaveThread();
+}
+
+void hm_py_enter(hm_py_signer *signer) {
+    PyEval_RestoreThread(signer->caller);
+}
+
 bool hm_py_ask_passphrase(void *context, const char *what, bool again, char *buffer,
                           size_t capacity, size_t *length) {
     hm_py_signer *signer = context;
-    PyGILState_STATE lock = PyGILState_Ensure();
+    hm_py_enter(signer);
     PyObject *subject = PyUnicode_DecodeFSDefault(what);
     PyObject *answer =
         subject != NULL && signer->ask != NULL
@@ -41,7 +48,7 @@ bool hm_py_ask_passphrase(void *context, const char *what, bool again, char *buf
     }
     Py_XDECREF(answer);
     Py_XDECREF(subject);
-    PyGILState_Release(lock);
+    hm_py_leave(signer);
     return done;
 }
 
@@ -127,9 +134,9 @@ HM_PY_FUNCTION(hm_py_signer_open) {
     hm_signer_options how = HM_SIGNER_OPTIONS_INIT;
     how.passphrase = signer->ask != NULL ? hm_py_ask_passphrase : NULL;
     how.passphrase_context = signer;
-    Py_BEGIN_ALLOW_THREADS;
+    hm_py_leave(signer);
     status = hm_signer_open(key, &how, &signer->signer, &error);
-    Py_END_ALLOW_THREADS;
+    hm_py_enter(signer);
     forget(signer);
     if (!hm_py_exception_raise(&signer->raised) && status == HM_OK) {
         return capsule;
