@@ -190,7 +190,7 @@ def test_errors_are_pickled_whole(kind):
 
 
 LEAK = """
-import gc, os, pathlib, sys, hallmark
+import ctypes, gc, os, pathlib, sys, hallmark
 signed, model, private, public, encrypted = map(pathlib.Path, sys.argv[1:])
 policy = hallmark.Policy(keys=public)
 
@@ -211,13 +211,19 @@ def once():
             continue
         raise AssertionError("this must fail")
 
+class Allocated(ctypes.Structure):
+    _fields_ = [(f"member{n}", ctypes.c_size_t) for n in range(10)]
+
+count = ctypes.CDLL(None).mallinfo2
+count.restype = Allocated
+
 def standing():
     gc.collect()
     pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
     return [len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")),
-            pages * os.sysconf("SC_PAGE_SIZE")]
+            pages * os.sysconf("SC_PAGE_SIZE"), count().member7]
 
-for _ in range(20):
+for _ in range(250):
     once()
 before = standing()
 for _ in range(125):
@@ -228,10 +234,15 @@ print(*before, *standing())
 
 def test_a_thousand_calls_leave_nothing(signed, ec, model_file):
     command = [sys.executable, "-c", LEAK, signed, model_file, ec.private, ec.public, ec.encrypted]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=True)
-    files, threads, memory, files_then, threads_then, memory_then = map(int, done.stdout.split())
-    assert (files_then, threads_then) == (files, threads) and threads == 1
-    assert memory_then - memory < 2 << 20
+    # One arena, and Python's objects in it, so that the C library can say what is allocated.
+    environment = {**os.environ, "MALLOC_ARENA_MAX": "1", "PYTHONMALLOC": "malloc"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250,
+                          check=True)  # fmt: skip
+    numbers = list(map(int, done.stdout.split()))
+    files, threads, resident, allocated = (then - now for now, then in zip(numbers, numbers[4:]))
+    assert files == 0 and threads == 0 and numbers[1] == 1
+    assert resident < 2 << 20
+    assert allocated < 24 << 10
 
 
 def test_a_daemon_thread_at_the_end(large):
