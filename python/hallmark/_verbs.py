@@ -110,7 +110,8 @@ def sign(
     :param follow_symlinks: sign what symbolic links to files inside the model lead to.
     :param name_dot: sign a single file under the name ".", as the model_signing tool needs it.
     :param signer_id: who claims to sign.
-    :param key_version: the version of the key to record; ``manifest-json`` only.
+    :param key_version: the version of the key to record, which a keyring knows without being told:
+        ``sig-json``, ``manifest-json`` (unsigned), and the provenance statement.
     :param metadata: the training metadata, or a JSON file with it. ``sig-json`` signs and needs it;
         with ``oms`` a provenance statement is made of it, in a file of its own.
     :param provenance: where that goes. By default beside the signature.
