@@ -7,7 +7,7 @@
 >>> report = hallmark.verify("model/", key="signer.pub")
 
 `verify` returns a `Report` when the model is exactly what was signed by somebody who is believed,
-and raises otherwise; every exception is a `HallmarkError`. See docs/python.md.
+and raises otherwise; every refusal is a `HallmarkError`. See docs/python.md.
 """
 
 from __future__ import annotations

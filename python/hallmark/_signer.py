@@ -44,6 +44,7 @@ class Signer:
         if links and leaf is None:
             usage("chain needs certificate")
         self._lock = threading.RLock()
+        self._closed = False
         self._core = _core.signer_open(path(key), ask(passphrase))
         self._algorithm, self._fingerprint, self._key_version = _core.signer_describe(self._core)
         if leaf is not None:
@@ -68,6 +69,7 @@ class Signer:
         """Wipes the key and lets go of the token. The signer signs no more."""
         with self._lock:
             _core.signer_close(self._core)
+            self._closed = True
 
     def __enter__(self) -> Signer:
         return self
@@ -91,6 +93,8 @@ def using(key: Union[StrPath, Signer], passphrase: Passphrase) -> Iterator[_core
         if passphrase is not None:
             usage("an open signer needs no passphrase")
         with key._lock:
+            if key._closed:
+                usage("the signer is closed")
             yield key._core
     else:
         with Signer(key, passphrase=passphrase) as signer:

@@ -153,7 +153,7 @@ def test_a_signer(model_file, ec):
     with signer:
         hallmark.sign(model_file, signer)
         hallmark.sign(model_file, signer)
-    with pytest.raises(ValueError, match="closed"):
+    with pytest.raises(hallmark.UsageError, match="closed"):
         hallmark.sign(model_file, signer)
     signer.close()
     with pytest.raises(hallmark.UsageError):
