@@ -10,7 +10,7 @@ results=${1:-/dev/null}
 status=0
 
 shopt -s nullglob
-sources=(include/*.h src/*.[ch] src/*/*.[ch] cli/*.[ch])
+sources=(include/*.h src/*.[ch] src/*/*.[ch] cli/*.[ch] python/core/*.[ch])
 tests=(tests/*/*.c tests/*/*.h bench/*.c bench/*.h)
 
 report() { # NAME FINDINGS
@@ -83,6 +83,33 @@ check_rooms() {
     done
 }
 
+# The Python package stands on the public header, and needs no other package.
+check_python() {
+    local file include
+    for file in python/core/*.[ch]; do
+        sed -nE 's/^ *# *include *["<]([^">]+)[">].*/\1/p' "$file" | while read -r include; do
+            case $include in
+            hallmark.h | Python.h | core.h | state.h) ;;
+            [a-z]*.h) [ ! -e "src/$include" ] || echo "$file: includes $include" ;;
+            *) echo "$file: includes $include: only hallmark.h and Python.h are for it" ;;
+            esac
+        done
+    done
+    # What is needed for one framework stands in the module for it, or inside a function.
+    /usr/bin/python3 - python/hallmark/_*.py python/hallmark/__init__.py \
+        python/hallmark/keyring.py <<'END'
+import ast, sys
+for file in sys.argv[1:]:
+    for node in ast.walk(ast.parse(open(file).read())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module] if node.level == 0 else [f"{'.' * node.level}{node.module or ''}"]
+        for name in names:
+            if name.split(".")[0] not in {*sys.stdlib_module_names, "hallmark"}:
+                print(f"{file}:{node.lineno}: imports {name}")
+END
+}
+
 # Code without comments and texts, a line for a line, each with its place.
 code_of() { # FILE...
     local file
@@ -100,17 +127,19 @@ check_calls() {
     unsafe+='|tmpnam|mktemp|system|popen|rand|srand'
     local process='v?f?printf|f?puts|putchar|perror|_?exit|abort|errx?|warnx?|signal'
     code_of "${sources[@]}" | grep -E ":.*[^a-zA-Z0-9_.>]($unsafe) ?\("
-    code_of src/*.[ch] src/*/*.[ch] | grep -E ":.*[^a-zA-Z0-9_.>]($process) ?\("
+    code_of src/*.[ch] src/*/*.[ch] python/core/*.[ch] |
+        grep -E ":.*[^a-zA-Z0-9_.>]($process) ?\("
 }
 
 check_goto() {
-    code_of src/*.c src/*/*.c cli/*.c | grep -E ':.*\bgoto\b'
+    code_of src/*.c src/*/*.c cli/*.c python/core/*.c | grep -E ':.*\bgoto\b'
 }
 
 check_spdx() {
     local file
     for file in "${sources[@]}" "${tests[@]}" scripts/*.* tests/*.py tests/*/*.py \
-        meson.build Makefile; do
+        python/hallmark/*.py python/hallmark/*.pyi meson.build python/meson.build pyproject.toml \
+        Makefile; do
         head -n 2 "$file" | grep -q 'SPDX-License-Identifier: Apache-2.0' ||
             echo "$file: no SPDX line"
     done
@@ -118,7 +147,7 @@ check_spdx() {
 
 check_unfinished() {
     grep -nE '\b(TODO|FIXME|XXX|HACK)\b' "${sources[@]}" "${tests[@]}" tests/*.py tests/*/*.py \
-        Makefile meson.build
+        python/hallmark/*.py Makefile meson.build
 }
 
 check_headers() {
@@ -146,7 +175,7 @@ check_format() {
 
 check_line_length() {
     awk 'length($0) > 100 { print FILENAME ":" FNR ": " length($0) " columns" }' \
-        "${sources[@]}" "${tests[@]}" scripts/*.sh scripts/*.py
+        "${sources[@]}" "${tests[@]}" scripts/*.sh scripts/*.py python/hallmark/*.py*
 }
 
 check_shell() {
@@ -158,6 +187,7 @@ check_shell() {
 }
 
 report 'no room reaches above itself' "$(check_rooms)"
+report 'the Python package uses the public header and Python' "$(check_python)"
 report 'no unsafe call, and no printing or exit in the library' "$(check_calls)"
 report 'no goto' "$(check_goto)"
 report 'licence lines' "$(check_spdx)"

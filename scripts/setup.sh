@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 build_packages='gcc libc6-dev meson ninja-build pkg-config|pkgconf libssl-dev libyaml-dev
     libblake3-dev|librust-blake3-dev libp11-kit-dev libcurl4-openssl-dev libsqlite3-dev libpq-dev
     ca-certificates python3'
-test_packages='python3-venv openssl clang llvm libclang-rt-dev|libclang-rt-14-dev clang-format
+test_packages='python3-venv python3-dev openssl clang llvm libclang-rt-dev|libclang-rt-14-dev clang-format
     clang-tidy libcmocka-dev gcovr valgrind libc6-dbg strace scdoc git b3sum slurm-wlm munge
     softhsm2 opensc gnutls-bin sqlite3 postgresql'
 
@@ -122,4 +122,5 @@ if [ "$what" = test ]; then
     python_environment build/venv-old tests/requirements-old.txt
     python_environment build/venv-oldest tests/requirements-oldest.txt
     python_environment build/venv-cloud tests/requirements-cloud.txt
+    python_environment build/venv-python tests/requirements-python.txt
 fi

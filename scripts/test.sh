@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# usage: test.sh [STAGE...]        stages: lint tidy unit cli asan tsan valgrind fuzz
+# usage: test.sh [STAGE...]        stages: lint tidy unit cli python asan tsan valgrind fuzz
 #                                coverage
 # Without a stage: all but coverage. Results go to build/results; the table at the end adds them up.
 # FUZZ_SECONDS: for each fuzz target. WERROR=true: warnings are errors (so in CI).
@@ -8,7 +8,7 @@ set -u
 cd "$(dirname "$0")/.."
 
 stages=("$@")
-[ ${#stages[@]} -gt 0 ] || stages=(lint tidy unit cli asan tsan valgrind fuzz)
+[ ${#stages[@]} -gt 0 ] || stages=(lint tidy unit cli python asan tsan valgrind fuzz)
 results=$PWD/build/results
 python=build/venv/bin/python
 werror=${WERROR:-${CI:-false}}
@@ -46,7 +46,7 @@ py_tests() { # STAGE BINARY ARGUMENT...
     local stage=$1 binary=$2 status=0
     shift 2
     HALLMARK_BIN=$binary $python -m pytest -c tests/pytest.ini -q -n "$jobs" \
-        --junit-xml "$results/$stage-pytest.xml" tests "$@" || status=$?
+        --junit-xml "$results/$stage-pytest.xml" --ignore tests/python tests "$@" || status=$?
     # 1 is "some failed", which the XML says; the others are no result at all.
     [ $status -le 1 ] || record "$stage" "pytest ended with status $status" failed
     return $status
@@ -73,6 +73,21 @@ stage_unit() {
 stage_cli() {
     build build --buildtype=release || { record cli build failed; return; }
     py_tests cli build/hallmark
+}
+
+# The wheel is built, installed into an environment that never sees the sources, and tested there.
+stage_python() {
+    local venv=build/venv-python status=0
+    build build --buildtype=release || { record python build failed; return; }
+    WHEEL_SETUP="-Dwerror=$werror" scripts/wheel.sh build/wheel "$venv/bin/python" ||
+        { record python 'the wheel is built' failed; return; }
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-index --no-deps \
+        --force-reinstall build/wheel/hallmark-*.whl ||
+        { record python 'the wheel is installed' failed; return; }
+    scripts/tidy.sh build-python "$results/python.tsv" python/core/*.c
+    HALLMARK_BIN=build/hallmark "$venv/bin/python" -m pytest -c tests/pytest.ini -q -n "$jobs" \
+        --junit-xml "$results/python-pytest.xml" tests/python || status=$?
+    [ $status -le 1 ] || record python "pytest ended with status $status" failed
 }
 
 stage_asan() {

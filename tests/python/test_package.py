@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The package as it is installed: what the wheel holds, on which Pythons it runs, its types, its
+documentation, and that it lacks nothing that the command has."""
+
+import inspect
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+
+import pytest
+
+import hallmark
+import support
+from python import reference as documentation
+
+ROOT = support.ROOT
+TOOLS = pathlib.Path(sys.executable).parent
+
+
+def run(*command, expect=0, **options):
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True,
+                          timeout=250, check=False, **options)  # fmt: skip
+    assert done.returncode == expect, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+# ---- the wheel ----------------------------------------------------------------------------------
+
+
+def test_what_is_tested_is_the_wheel(wheel):
+    folder = pathlib.Path(hallmark.__file__).parent
+    assert folder.parent == pathlib.Path(sysconfig.get_path("platlib"))
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if name.startswith("hallmark/")]
+        assert names
+        for name in names:
+            assert archive.read(name) == (folder.parent / name).read_bytes(), name
+
+
+def test_what_the_wheel_holds(wheel):
+    assert wheel.name == f"hallmark-{hallmark.__version__}-cp39-abi3-{platform_tag()}.whl"
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+        (metadata,) = [name for name in archive.namelist() if name.endswith("/METADATA")]
+        assert b"Requires-Dist" not in archive.read(metadata)
+    sources = {
+        f"hallmark/{path.name}"
+        for path in (ROOT / "python" / "hallmark").iterdir()
+        if path.suffix in (".py", ".pyi", ".typed")
+    }
+    assert names == sources | {"hallmark/_core.abi3.so"} and "hallmark/py.typed" in names
+
+
+def platform_tag():
+    return re.sub("[-.]", "_", sysconfig.get_platform())
+
+
+def test_the_extension_shows_nothing_but_its_entry():
+    core = pathlib.Path(hallmark._core.__file__)
+    names = [line.split()[-1] for line in run("nm", "-D", "--defined-only", core).splitlines()]
+    assert names == ["PyInit__core"]
+
+
+def test_it_keeps_to_the_limited_api(wheel):
+    assert "0 ABI version mismatches and 0 ABI violations" in " ".join(
+        run(TOOLS / "abi3audit", "--verbose", wheel).split()
+    )
+
+
+def test_what_it_needs_of_the_system(wheel):
+    """No library that the documentation does not name."""
+    linked = run("readelf", "-d", hallmark._core.__file__)
+    needed = set(re.findall(r"\(NEEDED\).*\[(.*?)\.so", linked))
+    assert needed <= {"libcrypto", "libyaml-0", "libp11-kit", "libc", "libblake3", "ld-linux-x86-64"}
+    page = (ROOT / "docs" / "python.md").read_text()
+    for name in needed - {"libc", "ld-linux-x86-64"}:
+        assert f"`{name}" in page, name
+    assert "platform tag" in run(TOOLS / "auditwheel", "show", wheel)
+
+
+# ---- other Pythons ------------------------------------------------------------------------------
+
+
+def pythons():
+    """Every CPython from 3.9 on that this machine has, one of each version."""
+    found = {}
+    places = ["/usr/bin/python3"]
+    places += [shutil.which(f"python3.{minor}") or "" for minor in range(9, 20)]
+    places += sorted(pathlib.Path("~/.pyenv/versions").expanduser().glob("3.*/bin/python"))
+    ask = "import sys; print(sys.implementation.name, sys.version_info[0], sys.version_info[1])"
+    for place in filter(None, map(str, places)):
+        done = subprocess.run([place, "-c", ask], capture_output=True, text=True, check=False)
+        name, *version = done.stdout.split() or [""]
+        if name == "cpython" and tuple(map(int, version)) >= (3, 9):
+            found.setdefault(".".join(version), place)
+    return found
+
+
+PYTHONS = pythons()
+
+SMOKE = """
+import os, pathlib, sys, hallmark
+assert not [name for name in sys.modules if name.split(".")[0] in ("torch", "numpy", "tqdm")]
+os.mkdir("model")
+pathlib.Path("model/weights").write_text("1 2 3")
+hallmark.generate_key("k.pem", passphrase=lambda prompt: "secret")
+hallmark.sign("model", "k.pem", passphrase="secret", metadata={"framework": "none"})
+report = hallmark.verify("model", hallmark.Policy(keys="k.pub", require_provenance=True))
+assert report.verified and report.files == ("weights",)
+pathlib.Path("model/weights").write_text("1 2 4")
+try:
+    hallmark.verify("model", key="k.pub", progress=lambda done, total: None)
+except hallmark.IntegrityError as error:
+    print(sys.version_info[:2], error.reason)
+"""
+
+
+@pytest.mark.parametrize("version", PYTHONS)
+def test_a_clean_environment(version, wheel, tmp_path):
+    run(PYTHONS[version], "-m", "venv", tmp_path / "venv")
+    python = tmp_path / "venv" / "bin" / "python"
+    run(python, "-m", "pip", "install", "--disable-pip-version-check", "--no-index", wheel)
+    (tmp_path / "work").mkdir()
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    out = run(python, "-W", "error", "-c", SMOKE, cwd=tmp_path / "work", env=environment)
+    assert out == f"({version.replace('.', ', ')}) digest-mismatch\n"
+
+
+# ---- types --------------------------------------------------------------------------------------
+
+
+def test_types_are_strict(tmp_path):
+    run(TOOLS / "mypy", "--strict", "--cache-dir", tmp_path / "cache", "-p", "hallmark",
+        cwd=tmp_path)  # fmt: skip
+    out = run(TOOLS / "python", "-m", "mypy.stubtest", "hallmark._core", cwd=tmp_path)
+    assert "no issues" in out
+
+
+USER = """
+import pathlib
+import hallmark
+report = hallmark.verify(pathlib.Path("m"), key=["k"], progress=lambda done, total: print(done))
+reveal_type(report)
+reveal_type(report.findings[0].reason)
+hallmark.verify(3, key="k")
+hallmark.sign("m", "k", hahs="sha256")
+report.status = "verified"
+"""
+
+
+def test_types_help_the_caller(tmp_path):
+    (tmp_path / "user.py").write_text(USER)
+    out = run(TOOLS / "mypy", "--strict", "--cache-dir", tmp_path / "cache", "user.py", expect=1,
+              cwd=tmp_path)  # fmt: skip
+    assert 'Revealed type is "hallmark._report.Report"' in out
+    assert "bad-signature" in out  # the words are known
+    lines = sorted({int(line) for line in re.findall(r"user.py:(\d+): error", out)})
+    assert lines == [7, 8, 9]
+
+
+# ---- documentation ------------------------------------------------------------------------------
+
+
+def test_the_reference_is_up_to_date():
+    page = documentation.PAGE.read_text()
+    assert page == documentation.updated(page), "tests/python/reference.py --write"
+
+
+def test_every_public_name_is_documented():
+    page = documentation.PAGE.read_text()
+    for name in hallmark.__all__:
+        if name not in ("__version__", "keyring"):
+            assert f"`hallmark.{name}" in page, name
+            assert documentation.described(getattr(hallmark, name), name), name
+    for name in hallmark.keyring.__all__:
+        assert f"`hallmark.keyring.{name}" in page, name
+
+
+@pytest.mark.parametrize("function", documentation.functions(), ids=lambda f: f.__name__)
+def test_every_parameter_is_documented(function):
+    parameters = [name for name in inspect.signature(function).parameters if name != "self"]
+    described = re.findall(r":param (\w+):", inspect.getdoc(function) or "")
+    assert described == parameters
+
+
+# ---- the command --------------------------------------------------------------------------------
+
+# Options of the command, and what stands for them here. What is not listed has its own name.
+COMMANDS = {
+    "sign": (hallmark.sign, {
+        "passphrase-file": "passphrase", "passphrase-fd": "passphrase", "cert": hallmark.Signer,
+        "chain": hallmark.Signer, "shards": "shard_size", "list": hallmark.Report.text,
+        "json": hallmark.Report.json, "no-progress": "progress",
+    }),
+    "verify": (hallmark.verify, {
+        "root": hallmark.Policy, "keyring": hallmark.Policy,
+        "keyring-key": hallmark.TrustedKeyring, "keyring-signer": hallmark.TrustedKeyring,
+        "keyring-min-version": hallmark.TrustedKeyring, "identity-subject": hallmark.Policy,
+        "identity-san": hallmark.Policy, "identity-fingerprint": hallmark.Policy,
+        "format": hallmark.Policy, "require-provenance": hallmark.Policy,
+        "provenance-dataset": hallmark.Policy, "provenance-builder": hallmark.Policy,
+        "allow-symlinks": hallmark.Policy, "allow-v0.2.0": hallmark.Policy,
+        "allow-expired-certificates": hallmark.Policy, "allow-missing-eku": hallmark.Policy,
+        "list": hallmark.Report.text, "json": hallmark.Report.json, "no-progress": "progress",
+    }),
+    "resign": (hallmark.resign, {
+        "passphrase-file": "passphrase", "passphrase-fd": "passphrase",
+        "list": hallmark.Report.text, "json": hallmark.Report.json, "no-progress": "progress",
+    }),
+    "digest": (hallmark.digest, {
+        "files": "shard_size", "shards": "shard_size", "list": hallmark.Report.text,
+        "json": hallmark.Report.json, "no-progress": "progress",
+    }),
+    "inspect": (hallmark.inspect, {
+        "list": hallmark.Report.text, "json": hallmark.Report.json,
+    }),
+    "policy check": (hallmark.Policy.describe, {}),
+    "policy explain": (hallmark.Policy.explain, {
+        "policy": hallmark.Policy.load, "json": hallmark.Explanation,
+    }),
+    "key generate": (hallmark.generate_key, {
+        "passphrase-file": "passphrase", "passphrase-fd": "passphrase", "no-passphrase": "plain",
+    }),
+    "key list": (hallmark.keyring.describe, {"json": hallmark.keyring.Keyring}),
+    "key show": (hallmark.keyring.describe_key, {"json": hallmark.keyring.Key}),
+    "key rotate": (hallmark.keyring.rotate, {
+        "passphrase-file": "passphrase", "passphrase-fd": "passphrase", "no-passphrase": "plain",
+    }),
+    "key revoke": (hallmark.keyring.revoke, {}),
+    "key export": (hallmark.keyring.export, {
+        "passphrase-file": "passphrase", "passphrase-fd": "passphrase",
+    }),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_of_the_command_is_here(program, command):
+    function, elsewhere = COMMANDS[command]
+    options = re.findall(r"^  --([a-z0-9.-]+)", program(*command.split(), "--help", expect=0).out,
+                         re.MULTILINE)  # fmt: skip
+    parameters = set(inspect.signature(function).parameters)
+    for option in set(options) - {"help"}:
+        place = elsewhere.get(option, option.replace("-", "_"))
+        if isinstance(place, str):
+            assert place in parameters, option
+    assert set(elsewhere) <= set(options)
+
+
+def test_every_command_is_here(program):
+    listed = re.findall(r"^  (\w+(?: \w+)?)  ", program("--help", expect=0).out, re.MULTILINE)
+    assert set(COMMANDS) == set(listed)
+
+
+def test_the_version_is_the_library_s(program):
+    out = program("--version", expect=0).out
+    assert out.startswith(f"hallmark {hallmark.version()}\n")
+    assert hallmark.__version__ == hallmark.version()
+    assert out == f"hallmark {hallmark.version()}\n{hallmark.build_info()}"
