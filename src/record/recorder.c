@@ -10,12 +10,10 @@ struct hm_recorder {
 hm_status hm_recorder_new(const hm_config *config, const char *outbox, hm_recorder **recorder,
                           hm_error **error) {
     (void)outbox;
-    hm_auto_free char *uri = NULL;
     hm_recorder *made = hm_alloc(1, sizeof *made);
-    hm_status status = made != NULL ? hm_config_ledger(config, &uri, error) : hm_fail_memory(error);
-    if (status == HM_OK && uri != NULL) {
-        status = hm_ledger_open(uri, HM_LEDGER_CREATE, &made->ledger, error);
-    }
+    hm_status status =
+        made != NULL ? hm_ledger_open_configured(config, HM_LEDGER_CREATE, &made->ledger, error)
+                     : hm_fail_memory(error);
     if (status != HM_OK) {
         free(made);
         return status;
@@ -36,9 +34,8 @@ hm_status hm_recorder_add(hm_recorder *recorder, const hm_events *events, hm_err
     for (size_t i = 0; i < events->count; i++) {
         list[i] = &events->list[i];
     }
-    return recorder->ledger != NULL
-               ? hm_ledger_append(recorder->ledger, list, events->count, error)
-               : HM_OK;
+    return recorder->ledger != NULL ? hm_ledger_append(recorder->ledger, list, events->count, error)
+                                    : HM_OK;
 }
 
 hm_status hm_recorder_deliver(hm_recorder *recorder, size_t *left, hm_error **error) {
