@@ -65,6 +65,8 @@ extern const cli_command cli_key_export;
 extern const cli_command cli_sign;
 extern const cli_command cli_verify;
 extern const cli_command cli_resign;
+extern const cli_command cli_deploy;
+extern const cli_command cli_rollback;
 extern const cli_command cli_digest;
 extern const cli_command cli_inspect;
 extern const cli_command cli_policy_check;
@@ -136,6 +138,42 @@ bool cli_ask_passphrase(void *context, const char *what, bool again, char *buffe
  * one; else NULL.
  */
 const char *cli_policy_file(const char *given);
+
+/* What every command about a store takes. */
+typedef struct cli_store {
+    const char *store;
+    const char *ledger;
+    const char *config;
+    const char *group;
+    const char *log;
+} cli_store;
+#define CLI_STORE_OPTIONS(type)                                                                    \
+    CLI_OPTION(type, store.store, CLI_TEXT, "store", "DIR",                                        \
+               "The store. Default: what HALLMARK_STORE names, or the configuration file."),       \
+        CLI_OPTION(type, store.ledger, CLI_TEXT, "ledger", "URI",                                  \
+                   "Where events are recorded: sqlite:PATH or postgresql://... Default: what "     \
+                   "HALLMARK_LEDGER names, or the configuration file; else ledger.db in the "      \
+                   "store."),                                                                      \
+        CLI_OPTION(type, store.config, CLI_TEXT, "config", "FILE",                                 \
+                   "The configuration file. Default: what HALLMARK_CONFIG names, or "              \
+                   "/etc/hallmark/config.yaml."),                                                  \
+        CLI_OPTION(type, store.group, CLI_TEXT, "group", "GROUP",                                  \
+                   "Only this group may read the versions, and only their owner change them. "     \
+                   "Default: as configured, or everybody may read."),                              \
+        CLI_OPTION(type, store.log, CLI_TEXT, "log", "FORM",                                       \
+                   "'json': each event on standard error too; 'none': not.")
+#define CLI_POLICY_OPTION(type)                                                                    \
+    CLI_OPTION(type, policy, CLI_TEXT, "policy", "FILE",                                           \
+               "The policy file: whom to believe about which models. Default: what "               \
+               "HALLMARK_POLICY names, the configuration file, or " HM_POLICY_FILE ".")
+/* Loads the configuration, with what the command line says above it; `policy` may be NULL. */
+hm_status cli_configure(const cli_store *given, const char *policy, hm_config **config,
+                        hm_error **error);
+/* HM_OK, or HM_USAGE after saying that nobody is to be believed. */
+int cli_check_policy(const cli_command *command, const hm_config *config, const cli_texts *keys);
+/* Of the keys, if there are any; else the policy file. */
+hm_status cli_load_policy(const hm_config *config, const cli_texts *keys, hm_policy **policy,
+                          hm_error **error);
 
 typedef struct cli_progress {
     bool wanted;
