@@ -6,6 +6,7 @@ typedef struct arguments {
     const char *policy;
     cli_texts keys;
     cli_store store;
+    cli_record record;
     cli_work work;
 } arguments;
 
@@ -41,7 +42,7 @@ static int act(const cli_command *command, void *arguments_given, const cli_text
     if (code != HM_OK) {
         return code;
     }
-    hm_status status = cli_configure(&given->store, given->policy, &config, &error);
+    hm_status status = cli_configure(&given->store, &given->record, given->policy, &config, &error);
     if (status == HM_OK && cli_check_policy(command, config, &given->keys) != HM_OK) {
         hm_config_free(&config);
         return HM_USAGE;
@@ -61,10 +62,11 @@ static int act(const cli_command *command, void *arguments_given, const cli_text
         status = hm_rollback(store, operands->list[0], policy, &how, &report, &error);
     }
     cli_progress_end(&progress);
-    hm_store_close(&store);
     hm_policy_free(&policy);
+    code = cli_finish("rollback", operands->list[0], status, &report, &error, &given->work);
+    hm_store_close(&store); /* which may take a while: alerts are delivered */
     hm_config_free(&config);
-    return cli_finish("rollback", operands->list[0], status, &report, &error, &given->work);
+    return code;
 }
 
 const cli_command cli_rollback = {

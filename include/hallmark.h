@@ -107,7 +107,7 @@ HM_API HM_MUST_USE hm_status hm_time_from_text(const char *text, int64_t *time, 
 HM_API HM_MUST_USE hm_status hm_duration_from_text(const char *text, uint64_t *seconds,
                                                    hm_error **error);
 
-/** Reads a size in bytes: a number, with K, M, G or T (or KiB, MiB, GiB, TiB) for powers of 1024. */
+/** Reads a size in bytes: a number, with K, M, G, T (or KiB, MiB, GiB, TiB) for powers of 1024. */
 HM_API HM_MUST_USE hm_status hm_size_from_text(const char *text, uint64_t *bytes, hm_error **error);
 
 /* ------------------------------------------------------------------------------------ process */
@@ -738,7 +738,15 @@ HM_API HM_MUST_USE hm_status hm_recorder_add_report(hm_recorder *recorder, const
 HM_API HM_MUST_USE hm_status hm_recorder_add_key(hm_recorder *recorder, const char *event,
                                                  const char *keyring, uint64_t version,
                                                  const char *reason, hm_error **error);
-/** Tries to deliver what is yet to be delivered, and ends the recorder. */
+/**
+ * Tries to deliver what is yet to be delivered: once, and within bounded time. To be called when
+ * the outcome has been told: alerts must not hold it up.
+ * @param trouble What is left and why, one line, or NULL: nothing is lost, a later command tries
+ *                again. Free with hm_text_free(). May be NULL.
+ */
+HM_API HM_MUST_USE hm_status hm_recorder_flush(hm_recorder *recorder, char **trouble,
+                                               hm_error **error);
+/** Does that unless it was done, and ends the recorder. */
 HM_API void hm_recorder_close(hm_recorder **recorder);
 
 typedef struct hm_log_options {

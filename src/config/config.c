@@ -11,7 +11,7 @@
 
 #include <openssl/crypto.h>
 
-enum { KEEP_DEFAULT = 3, CHECKPOINT_DEFAULT = 100 };
+enum { KEEP_DEFAULT = 3, CHECKPOINT_DEFAULT = 1000 };
 #define REFUSED_LIMIT_DEFAULT (UINT64_C(50) << 30)
 
 static void free_secret(char *secret) {

@@ -213,9 +213,11 @@ hm_status hm_refused_hold(const hm_gate_call *call, const hm_slot *slot, const h
         status = hm_stage_seal(stage, error);
     }
     if (status == HM_OK) {
-        status =
-            hm_plan_hold(slot, plan, keep || proofs > 0 ? stage->relative : NULL,
-                         call->source->path, NULL, attempt->cause, attempt->report, &held, error);
+        hm_auto_free char *source = hm_store_found(call->source->path);
+        const char *staged = keep || proofs > 0 ? stage->relative : NULL;
+        status = source != NULL ? hm_plan_hold(slot, plan, staged, source, NULL, attempt->cause,
+                                               attempt->report, &held, error)
+                                : hm_fail_memory(error);
     }
     if (status == HM_OK) {
         held->refused = true;

@@ -245,7 +245,8 @@ static hm_status recognise(hm_store *store, hm_error **error) {
 }
 
 static hm_status open_recorder(hm_store *store, hm_error **error) {
-    hm_auto_free char *outbox = hm_store_path(store, "outbox");
+    const char *named = store->config->outbox;
+    hm_auto_free char *outbox = named != NULL ? hm_strdup(named) : hm_store_path(store, "outbox");
     return outbox != NULL ? hm_recorder_new(store->config, outbox, &store->recorder, error)
                           : hm_fail_memory(error);
 }
@@ -286,12 +287,7 @@ hm_status hm_store_open(const hm_config *config, uint64_t flags, hm_store **stor
 }
 
 void hm_store_close(hm_store **store) {
-    size_t left;
-    if (*store != NULL && (*store)->recorder != NULL) {
-        hm_status delivered = hm_recorder_deliver((*store)->recorder, &left, NULL);
-        (void)delivered; /* what is left is tried again by the next command */
-    }
-    store_free(store);
+    store_free(store); /* the recorder delivers what there is to deliver */
 }
 
 hm_status hm_store_names(hm_store *store, char ***names, size_t *count, hm_error **error) {
