@@ -10,7 +10,9 @@ import support
 
 COMMANDS = [["key", "generate"], ["key", "list"], ["key", "show"], ["key", "rotate"],
             ["key", "revoke"], ["key", "export"], ["sign"], ["verify"], ["resign"], ["digest"], ["inspect"],
-            ["policy", "check"], ["policy", "explain"], ["config", "check"]]  # fmt: skip
+            ["policy", "check"], ["policy", "explain"], ["config", "check"],
+            ["log", "verify"], ["log", "checkpoint"], ["log"], ["deploy"],
+            ["rollback"]]  # fmt: skip
 MAN = support.ROOT / "docs" / "man"
 
 # Every option there is, so that none comes or goes unseen.
@@ -38,6 +40,9 @@ OPTIONS = {
     "config check": "json help",
     "policy check": "json help",
     "policy explain": "policy name json help",
+    "log": "json since model event limit ledger store config help",
+    "log verify": "key checkpoint json ledger store config help",
+    "log checkpoint": "key passphrase-file passphrase-fd out ledger store config help",
 }  # fmt: skip
 
 
