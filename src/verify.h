@@ -31,7 +31,7 @@ typedef struct hm_claim {
     hm_error *error; /* why it does not count */
 } hm_claim;
 
-/* Digests that need not be computed, since whoever gives them has proven that they are the tree's. */
+/* Digests that need not be computed: whoever gives them has proven that they are the tree's. */
 typedef struct hm_known_digests {
     void *context;
     /* NULL: none of these method and hash. It lives as long as the verification. */

@@ -18,7 +18,7 @@ const hm_manifest *hm_attempt_manifest(const hm_attempt *attempt) {
                                               : &attempt->report->manifest;
 }
 
-/* ---- what is known without reading ------------------------------------------------------------ */
+/* ---- what is known without reading ------------------------------------------------------- */
 
 static bool is_proof(const hm_stored *version, const char *name) {
     for (size_t i = 0; i < version->proof_count; i++) {

@@ -23,7 +23,7 @@ static void gate_free(gate *g) {
     hm_slot_close(&g->slot);
 }
 
-/* ---- what the report says of the store --------------------------------------------------------- */
+/* ---- what the report says of the store ---------------------------------------------------- */
 
 static hm_status note_store(gate *g, const char *action, hm_error **error) {
     const hm_store *store = g->call->store;
@@ -161,7 +161,7 @@ static hm_status try_recall(gate *g, bool *done, hm_error **error) {
     return status;
 }
 
-/* ---- it is new, or better than what is there --------------------------------------------------- */
+/* ---- it is new, or better than what is there ---------------------------------------------- */
 
 typedef enum presence {
     ABSENT,
@@ -413,11 +413,11 @@ hm_status hm_gate_deploy(const hm_gate_call *call, hm_report **report, hm_error 
     if (status == HM_OK && g.attempt.verdict != HM_OK) {
         status = hm_error_move(cause, &g.attempt.cause);
     }
-    if (g.attempt.report == NULL && status != HM_OK) {
+    if (g.attempt.report == NULL) { /* it failed before there was a verdict */
         hm_status made =
             hm_report_new(call->operation, call->source->path, &g.attempt.report, NULL);
-        if (made != HM_OK) {
-            return status;
+        if (made != HM_OK || g.attempt.report == NULL) {
+            return status != HM_OK ? status : made;
         }
     }
     if (g.attempt.report->store.path == NULL && note_store(&g, NULL, NULL) != HM_OK) {

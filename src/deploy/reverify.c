@@ -142,7 +142,7 @@ static hm_status refuse_extra(const place *at, const hm_stored *version, hm_repo
                : status;
 }
 
-/* ---- is it the version that it is called ------------------------------------------------------ */
+/* ---- is it the version that it is called ------------------------------------------------- */
 
 static hm_status refuse_other(const place *at, const hm_stored *version, const char *name,
                               hm_report *report, hm_error **error) {

@@ -225,7 +225,7 @@ hm_status hm_stage_walk(const hm_stage *stage, hm_model *model, hm_tree *tree, h
     return hm_tree_walk(model, &nothing, false, tree, error);
 }
 
-/* ---- keeping what was verified ---------------------------------------------------------------- */
+/* ---- keeping what was verified ----------------------------------------------------------- */
 
 static bool lists(const hm_manifest *const *found, size_t count, const char *name) {
     bool listed = false;

@@ -29,19 +29,18 @@ const hm_verdict *hm_slot_state_verdict(const hm_slot_state *state, const char *
 
 hm_status hm_slot_state_note(hm_slot_state *state, const char *version, int64_t time, bool good,
                              hm_error **error) {
-    size_t at = 0;
-    while (at < state->verdict_count && strcmp(state->verdicts[at].version, version) != 0) {
-        at++;
-    }
-    if (at == state->verdict_count) {
-        if (!hm_grow(&state->verdicts, at, &state->verdict_capacity, sizeof(hm_verdict))) {
-            return hm_fail_memory(error);
+    hm_verdict made = {.time = time, .good = good};
+    memcpy(made.version, version, strlen(version) + 1);
+    for (size_t i = 0; i < state->verdict_count; i++) {
+        if (strcmp(state->verdicts[i].version, version) == 0) {
+            state->verdicts[i] = made;
+            return HM_OK;
         }
-        state->verdicts[state->verdict_count++] = (hm_verdict){.time = time};
-        memcpy(state->verdicts[at].version, version, sizeof state->verdicts[at].version);
     }
-    state->verdicts[at].time = time;
-    state->verdicts[at].good = good;
+    if (!hm_grow(&state->verdicts, state->verdict_count, &state->verdict_capacity, sizeof made)) {
+        return hm_fail_memory(error);
+    }
+    state->verdicts[state->verdict_count++] = made;
     return HM_OK;
 }
 

@@ -36,6 +36,9 @@ OPTIONS = {
     "resign": "key passphrase-file passphrase-fd policy jobs list json no-progress config ledger log help",
     "digest": "hash files shards shard-size ignore include-git follow-symlinks part out jobs list json "
               "no-progress help",
+    "deploy": "name policy key store group config ledger log signature provenance ignore dry-run "
+              "no-switch full jobs list json no-progress help",
+    "rollback": "to policy key store group config ledger log jobs list json no-progress help",
     "inspect": "list json help",
     "config check": "json help",
     "policy check": "json help",
