@@ -65,6 +65,8 @@ extern const cli_command cli_key_export;
 extern const cli_command cli_sign;
 extern const cli_command cli_verify;
 extern const cli_command cli_resign;
+extern const cli_command cli_deploy;
+extern const cli_command cli_rollback;
 extern const cli_command cli_digest;
 extern const cli_command cli_inspect;
 extern const cli_command cli_policy_check;
@@ -173,6 +175,31 @@ hm_status cli_record_key(cli_recording *recording, const char *event, const char
                          uint64_t version, const char *reason, hm_error **error);
 /* Delivers what there is to deliver, and says what could not be. Last: it may take a while. */
 void cli_record_close(cli_recording *recording);
+
+/* What every command about a store takes, besides `record`. */
+typedef struct cli_store {
+    const char *store;
+    const char *group;
+} cli_store;
+#define CLI_STORE_OPTIONS(type)                                                                    \
+    CLI_OPTION(type, store.store, CLI_TEXT, "store", "DIR",                                        \
+               "The store. Default: what HALLMARK_STORE or the configuration names."),             \
+        CLI_OPTION(type, store.group, CLI_TEXT, "group", "GROUP",                                  \
+                   "Only this group may read the versions, and only their owner change them. "     \
+                   "Default: as configured, or everybody may read."),                              \
+        CLI_RECORD_OPTIONS(type)
+#define CLI_POLICY_OPTION(type)                                                                    \
+    CLI_OPTION(type, policy, CLI_TEXT, "policy", "FILE",                                           \
+               "The policy file: whom to believe about which models. Default: what "               \
+               "HALLMARK_POLICY or the configuration names, or " HM_POLICY_FILE ".")
+/* Loads the configuration, with what the command line says above it; `policy` may be NULL. */
+hm_status cli_configure(const cli_store *given, const cli_record *record, const char *policy,
+                        hm_config **config, hm_error **error);
+/* HM_OK, or HM_USAGE after saying that nobody is to be believed. */
+int cli_check_policy(const cli_command *command, const hm_config *config, const cli_texts *keys);
+/* Of the keys, if there are any; else the policy file. */
+hm_status cli_load_policy(const hm_config *config, const cli_texts *keys, hm_policy **policy,
+                          hm_error **error);
 
 typedef struct cli_progress {
     bool wanted;

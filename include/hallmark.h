@@ -805,9 +805,12 @@ HM_API HM_MUST_USE hm_status hm_log_checkpoint(const hm_config *config, hm_signe
 typedef struct hm_store hm_store;
 
 /**
- * Opens the store of a configuration, and completes or undoes what a command that was killed left
- * half done.
+ * Opens the store of a configuration. What a command that was killed left half done is completed
+ * by the next one that changes the same model.
+ * With ::HM_STORE_READ and ::HM_STORE_CREATE a store that is not there counts as an empty one.
  * @param config Must outlive the store.
+ * @return ::HM_USAGE when no store is named, or it is none; ::HM_UNDECIDED when others can write to
+ *         it, or a newer program made it.
  */
 HM_API HM_MUST_USE hm_status hm_store_open(const hm_config *config, uint64_t flags,
                                            hm_store **store, hm_error **error);
@@ -843,9 +846,11 @@ typedef struct hm_deploy_options {
  * the source lies.
  * @param name   Of the model in the store: letters, digits, '.', '_', '-'; not beginning with '.'.
  * @param policy Loaded from a file, or made by calls.
+ * What is there already, unchanged, is not read again; its signatures are judged anew.
  * @return ::HM_OK when it is current; ::HM_LET_THROUGH likewise, by a rule that lets it pass
  *         without a signature; ::HM_REFUSED: the old version is still current, and the copy in
- *         quarantine.
+ *         quarantine; ::HM_UNDECIDED: I/O errors, a full disk, somebody else who has the lock, a
+ *         ledger that takes no events. A step that was begun is then completed by the next call.
  */
 HM_API HM_MUST_USE hm_status hm_deploy(hm_store *store, hm_model *source, const char *name,
                                        const hm_policy *policy, const hm_deploy_options *options,
@@ -865,7 +870,12 @@ typedef struct hm_gate_options {
 /** No version is good: `current` stays as it is, and says so loudly. */
 #define HM_GATE_LEAVE_BAD (UINT64_C(1) << 1)
 
-/** Makes an older version current, once it is verified again. @param options May be NULL. */
+/**
+ * Makes an older version current, once it is verified again.
+ * @param options May be NULL.
+ * @return ::HM_REFUSED when it does not verify any more, ::HM_UNDECIDED also when there is no
+ *         version to go back to.
+ */
 HM_API HM_MUST_USE hm_status hm_rollback(hm_store *store, const char *name, const hm_policy *policy,
                                          const hm_gate_options *options, hm_report **report,
                                          hm_error **error);

@@ -11,7 +11,8 @@ import support
 COMMANDS = [["key", "generate"], ["key", "list"], ["key", "show"], ["key", "rotate"],
             ["key", "revoke"], ["key", "export"], ["sign"], ["verify"], ["resign"], ["digest"], ["inspect"],
             ["policy", "check"], ["policy", "explain"], ["config", "check"],
-            ["log", "verify"], ["log", "checkpoint"], ["log"]]  # fmt: skip
+            ["log", "verify"], ["log", "checkpoint"], ["log"], ["deploy"],
+            ["rollback"]]  # fmt: skip
 MAN = support.ROOT / "docs" / "man"
 
 # Every option there is, so that none comes or goes unseen.
@@ -35,6 +36,9 @@ OPTIONS = {
     "resign": "key passphrase-file passphrase-fd policy jobs list json no-progress config ledger log help",
     "digest": "hash files shards shard-size ignore include-git follow-symlinks part out jobs list json "
               "no-progress help",
+    "deploy": "name policy key store group config ledger log signature provenance ignore dry-run "
+              "no-switch full jobs list json no-progress help",
+    "rollback": "to policy key store group config ledger log jobs list json no-progress help",
     "inspect": "list json help",
     "config check": "json help",
     "policy check": "json help",
