@@ -893,7 +893,11 @@ typedef struct hm_view hm_view;
 typedef struct hm_view_options {
     size_t size;
     uint64_t flags;                  /**< None yet: 0. */
-    const hm_verify_options *verify; /**< Where signatures lie, and so on; may be NULL. */
+    const hm_verify_options *verify; /**< Where signatures lie, and so on; may be NULL. What it
+                                          says of threads and progress counts for loading, too;
+                                          besides `progress_context`, nothing is needed later. */
+    uint64_t remember;               /**< Bytes of verified shards that are kept in memory for
+                                          hm_view_read(), but at least one shard; 0: 256 MiB. */
 } hm_view_options;
 #define HM_VIEW_OPTIONS_INIT                                                                       \
     { .size = sizeof(hm_view_options) }

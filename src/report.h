@@ -82,6 +82,7 @@ struct hm_report {
     size_t file_count;
     uint64_t byte_count;
     unsigned jobs;  /* as the caller asked for them */
+    bool read_later; /* of a view: each file's content is verified when it is read, not yet */
     bool unchanged; /* of a resigning: the signatures are by the new key already */
     hm_known_origin known;
     size_t known_files; /* of `file_count` */
