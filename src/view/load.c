@@ -188,6 +188,7 @@ static hm_status fill(loading *job, const bool *chosen, const layout *as, hm_man
                       hm_error **error) {
     hm_view *view = job->view;
     HM_CLEANUP(hm_reading_free) hm_reading reading = {.view = view, .hash = as->how.hash};
+    reading.pinned = as->claim != NULL && as->claim->pinned;
     size_t first = job->made_count;
     hm_status status = make_room(job, chosen, error);
     for (size_t i = 0; i < job->count && status == HM_OK; i++) {
@@ -237,6 +238,7 @@ static hm_status compare_with(loading *job, const hm_claim *claim, const bool *f
     const layout as = layout_of(claim);
     HM_CLEANUP(hm_reading_free)
     hm_reading reading = {.view = job->view, .hash = as.how.hash, .from_memory = true};
+    reading.pinned = claim->pinned;
     hm_status status = HM_OK;
     for (size_t i = 0; i < job->count && status == HM_OK; i++) {
         const hm_view_file *file = &job->view->files[job->files[i]];

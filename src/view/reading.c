@@ -84,8 +84,10 @@ static hm_status refuse_range(const hm_reading *reading, size_t index, hm_error 
     if (label == NULL) {
         return hm_fail_memory(error);
     }
-    (void)hm_fail(error, HM_REFUSED, HM_REASON_DIGEST_MISMATCH, "%s in %s is not what was signed",
-                  label, reading->view->model->path);
+    (void)hm_fail(error, HM_REFUSED,
+                  reading->pinned ? HM_REASON_PINNED_DIGEST_MISMATCH : HM_REASON_DIGEST_MISMATCH,
+                  "%s in %s is not what %s", label, reading->view->model->path,
+                  reading->pinned ? "the policy pins" : "was signed");
     hm_error_add_hint(error, "do not load it; fetch it again from where it was signed");
     return HM_REFUSED;
 }

@@ -68,6 +68,7 @@ const hm_item *hm_view_item(const hm_claim *claim, const hm_view_file *file, uin
 typedef struct hm_reading {
     hm_view *view;
     hm_hash hash;
+    bool pinned;           /* it is the policy that promised */
     bool from_memory;      /* not the files are read, but what is in sealed memory */
     hm_range *ranges;      /* their files are indices into view->files */
     const hm_item **items; /* NULL: there is nothing to hold it against */
