@@ -292,17 +292,17 @@ static void wait_for(hm_view *view, size_t file, uint64_t start) {
     (void)pthread_mutex_unlock(&view->lock);
 }
 
-/* What one round reads: at most two shards in part, the first and the last, and any number whole. */
-typedef struct round {
+/* What one turn reads: at most two shards in part, the first and the last, and any number whole. */
+typedef struct turn {
     hm_reading reading;
     hm_shard *parts[2];
     size_t part_count;
     bool waits; /* others read something that is wanted */
     uint64_t wait_start;
-} round_state;
+} turn;
 
 /* Adds a shard to what is to be read, or verifies it at once where that takes its surroundings. */
-static hm_status add_wanted(const request *wanted, uint64_t start, round_state *now, bool *there,
+static hm_status add_wanted(const request *wanted, uint64_t start, turn *now, bool *there,
                             hm_error **error) {
     uint8_t *memory = is_inside(wanted, start) ? wanted->target + (start - wanted->offset) : NULL;
     hm_shard *shard = NULL;
@@ -322,7 +322,7 @@ static hm_status add_wanted(const request *wanted, uint64_t start, round_state *
                                 : verify_among(wanted, start, memory, error);
 }
 
-static hm_status plan(const request *wanted, bool *there, round_state *now, hm_error **error) {
+static hm_status plan(const request *wanted, bool *there, turn *now, hm_error **error) {
     const hm_view_file *file = wanted->file;
     uint64_t first = wanted->offset - wanted->offset % shard_size(file);
     hm_status status = HM_OK;
@@ -343,10 +343,9 @@ static hm_status plan(const request *wanted, bool *there, round_state *now, hm_e
 }
 
 /* Shards that nobody reads yet are read side by side; then what others were reading is there. */
-static hm_status run_round(const request *wanted, bool *there, bool *done, hm_error **error) {
+static hm_status take_turn(const request *wanted, bool *there, bool *done, hm_error **error) {
     hm_view *view = wanted->view;
-    round_state now = {
-        .reading = {.view = view, .hash = wanted->file->lazy->promise.manifest.hash}};
+    turn now = {.reading = {.view = view, .hash = wanted->file->lazy->promise.manifest.hash}};
     hm_status status = plan(wanted, there, &now, error);
     if (status == HM_OK) {
         status = hm_reading_run(&now.reading, error);
@@ -383,7 +382,7 @@ hm_status hm_view_read_shards(hm_view *view, size_t index, uint64_t offset, uint
     }
     hm_status status = HM_OK;
     while (status == HM_OK && !done) {
-        status = run_round(&wanted, there, &done, error);
+        status = take_turn(&wanted, there, &done, error);
     }
     if (status != HM_OK) {
         explicit_bzero(target, length);
