@@ -383,6 +383,8 @@ static void test_stopped_at_every_read_of_shards(void **state) {
 static void attack_forever(void) {
     unsigned seed = 42;
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    (void)close(STDOUT_FILENO);
+    (void)close(STDERR_FILENO);
     for (;;) {
         struct timespec moment = {.tv_nsec = rand_r(&seed) % 2000000};
         attacks[(size_t)rand_r(&seed) % ATTACKS]((size_t)rand_r(&seed) % FILES);
@@ -395,12 +397,27 @@ static void attack_forever(void) {
     }
 }
 
+static pid_t attacker;
+
+/* However the test ended. */
+static int end_attack(void **state) {
+    (void)state;
+    trap.armed = false;
+    if (attacker > 0) {
+        (void)kill(attacker, SIGKILL);
+        (void)waitpid(attacker, NULL, 0);
+        attacker = 0;
+    }
+    restore();
+    return 0;
+}
+
 static void race(uint64_t shard_size, unsigned loads) {
     sign(shard_size);
     copy_signature();
     write_at(in_folder("evil/mark"), "", 0, 0);
     handed_out = refused = 0;
-    pid_t attacker = fork();
+    attacker = fork();
     assert_true(attacker >= 0);
     if (attacker == 0) {
         attack_forever();
@@ -408,9 +425,6 @@ static void race(uint64_t shard_size, unsigned loads) {
     for (unsigned i = 0; i < loads; i++) {
         load(policy, ways[i % WAYS]);
     }
-    assert_int_equal(kill(attacker, SIGKILL), 0);
-    assert_int_equal(waitpid(attacker, NULL, 0), attacker);
-    restore();
     print_message("handed out %u, refused %u\n", handed_out, refused);
     assert_true(handed_out > loads / 20 && refused > loads / 20);
 }
@@ -432,10 +446,10 @@ static void test_racing_a_writer_with_shards(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stopped_at_every_read_of_files),
-        cmocka_unit_test(test_stopped_at_every_read_of_shards),
-        cmocka_unit_test(test_racing_a_writer_with_files),
-        cmocka_unit_test(test_racing_a_writer_with_shards),
+        cmocka_unit_test_teardown(test_stopped_at_every_read_of_files, end_attack),
+        cmocka_unit_test_teardown(test_stopped_at_every_read_of_shards, end_attack),
+        cmocka_unit_test_teardown(test_racing_a_writer_with_files, end_attack),
+        cmocka_unit_test_teardown(test_racing_a_writer_with_shards, end_attack),
     };
     return cmocka_run_group_tests(tests, make_model, remove_model);
 }
