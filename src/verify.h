@@ -37,7 +37,7 @@ typedef struct hm_claim {
  */
 typedef struct hm_reader {
     void *context;
-    /* Digests the wanted files of a claim that promises no digest of each, as hm_claim_measure(). */
+    /* Digests the wanted files of a claim that promises none of each, as hm_claim_measure(). */
     hm_status (*measure)(void *context, hm_claim *claim, const hm_measure_options *options,
                          hm_error **error);
 } hm_reader;

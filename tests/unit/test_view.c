@@ -22,7 +22,7 @@
 
 enum { SHARD = 64 * 1024, BIG = 3 * 1024 * 1024 + 12345, SMALL = 777 };
 
-/* ---- fixtures ------------------------------------------------------------------------------- */
+/* ---- fixtures --------------------------------------------------------------------------- */
 
 static char folder[64];
 
@@ -245,7 +245,7 @@ static uint64_t bytes_read(void) {
     return bytes;
 }
 
-/* ---- whole files ---------------------------------------------------------------------------- */
+/* ---- whole files ------------------------------------------------------------------------ */
 
 static void test_what_was_signed_is_handed_out(void **state) {
     (void)state;
@@ -409,7 +409,7 @@ static void test_empty_files(void **state) {
     assert_int_equal(unlink(in_folder("model/empty")), 0);
 }
 
-/* ---- memory that nobody can change ------------------------------------------------------------ */
+/* ---- memory that nobody can change -------------------------------------------------------- */
 
 static void assert_sealed(int fd, size_t size) {
     char path[64];
@@ -465,6 +465,50 @@ static void test_memory_is_sealed(void **state) {
         (void)close(fd);
         (void)close(second);
     }
+    close_all(&o);
+}
+
+/* Another process of the user finds the memory in /proc while it is being filled. */
+static bool tamper(void *context, uint64_t done, uint64_t total) {
+    unsigned *found = context;
+    (void)done;
+    (void)total;
+    for (int fd = 0; fd < 256; fd++) {
+        char path[64];
+        char target[64] = "";
+        (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        if (readlink(path, target, sizeof target - 1) < 0 ||
+            strncmp(target, "/memfd:hallmark", 15) != 0) {
+            continue;
+        }
+        int other = open(path, O_RDWR | O_CLOEXEC);
+        if (other >= 0) {
+            ++*found;
+            assert_int_equal(pwrite(other, "x", 1, 0), -1);
+            assert_int_equal(errno, EPERM);
+            assert_int_equal(ftruncate(other, 0), -1);
+            assert_int_equal(errno, EPERM);
+            assert_true(mmap(NULL, 1, PROT_READ | PROT_WRITE, MAP_SHARED, other, 0) == MAP_FAILED);
+            (void)close(other);
+        }
+    }
+    return true;
+}
+
+static void test_nobody_else_can_write_while_it_is_filled(void **state) {
+    unsigned found = 0;
+    hm_verify_options verify = HM_VERIFY_OPTIONS_INIT;
+    hm_view_options options = HM_VIEW_OPTIONS_INIT;
+    opened o;
+    (void)state;
+    sign(SHARD);
+    verify.progress = tamper;
+    verify.progress_context = &found;
+    verify.jobs = 1;
+    options.verify = &verify;
+    assert_int_equal(try_open(&o, policy_by_key(), &options), HM_OK);
+    assert_int_equal(hm_view_load(o.view, NULL, 0, NULL), HM_OK);
+    assert_true(found >= 2);
     close_all(&o);
 }
 
@@ -555,7 +599,7 @@ static void test_a_child_reads_what_is_loaded(void **state) {
     close_all(&o);
 }
 
-/* ---- what cannot be had ----------------------------------------------------------------------- */
+/* ---- what cannot be had ------------------------------------------------------------------- */
 
 static bool stop(void *context, uint64_t done, uint64_t total) {
     (void)done;
@@ -649,7 +693,7 @@ static void test_wrong_calls(void **state) {
     close_all(&o);
 }
 
-/* ---- shards ---------------------------------------------------------------------------------- */
+/* ---- shards ------------------------------------------------------------------------------ */
 
 static void assert_read(const opened *o, size_t index, size_t offset, size_t length) {
     uint8_t *target = malloc(length + 2);
@@ -755,7 +799,7 @@ static void test_a_forgotten_shard_is_verified_again(void **state) {
     close_all(&o);
 }
 
-/* ---- several signatures, pins, statements ----------------------------------------------------- */
+/* ---- several signatures, pins, statements ------------------------------------------------- */
 
 #define BOTH "    signers: [a, b]\n    threshold: 2\n    signatures: [a.sig, b.sig]\n"
 
@@ -990,7 +1034,7 @@ static void test_a_single_file(void **state) {
     hm_model_close(&model);
 }
 
-/* ---- threads --------------------------------------------------------------------------------- */
+/* ---- threads ----------------------------------------------------------------------------- */
 
 typedef struct reader {
     opened *o;
@@ -1055,6 +1099,7 @@ int main(void) {
         cmocka_unit_test(test_the_same_bytes_in_another_file_are_good),
         cmocka_unit_test(test_empty_files),
         cmocka_unit_test(test_memory_is_sealed),
+        cmocka_unit_test(test_nobody_else_can_write_while_it_is_filled),
         cmocka_unit_test(test_a_descriptor_outlives_the_view),
         cmocka_unit_test(test_many_small_files_take_no_descriptors),
         cmocka_unit_test(test_nothing_leaks),

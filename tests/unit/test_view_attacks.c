@@ -63,7 +63,7 @@ static void write_at(const char *path, const void *data, size_t size, int flags)
     }
 }
 
-/* ---- attacks: each one undone by restore() ---------------------------------------------------- */
+/* ---- attacks: each one undone by restore() ------------------------------------------------ */
 
 static void rewrite(size_t file) {
     write_at(in_model(files[file].name), evil[file], files[file].size, 0);
@@ -136,7 +136,7 @@ static void restore(void) {
     restore_files("model", good);
 }
 
-/* ---- the loader, stopped ---------------------------------------------------------------------- */
+/* ---- the loader, stopped ------------------------------------------------------------------ */
 
 static struct {
     bool armed;
@@ -179,7 +179,7 @@ int __wrap_fstat64(int fd, struct stat *st) {
     return result;
 }
 
-/* ---- what comes out ---------------------------------------------------------------------------- */
+/* ---- what comes out ------------------------------------------------------------------------ */
 
 static unsigned handed_out;
 static unsigned refused;
@@ -274,7 +274,7 @@ static void load(const hm_policy *policy, way how) {
     hm_model_close(&model);
 }
 
-/* ---- fixtures --------------------------------------------------------------------------------- */
+/* ---- fixtures ----------------------------------------------------------------------------- */
 
 static hm_policy *policy;
 
@@ -335,7 +335,7 @@ static int remove_model(void **state) {
     return system(command);
 }
 
-/* ---- the tests -------------------------------------------------------------------------------- */
+/* ---- the tests ---------------------------------------------------------------------------- */
 
 static void load_attacked(unsigned at, bool after, size_t number, size_t file, size_t how) {
     trap.at = at;
@@ -349,7 +349,7 @@ static void load_attacked(unsigned at, bool after, size_t number, size_t file, s
     restore();
 }
 
-/* `mark` tells the directories apart: it is in the one that is not the model, and is no model file. */
+/* `mark` tells the directories apart: it is in the one that is not the model. */
 static void attack_every_call(uint64_t shard_size) {
     sign(shard_size);
     copy_signature();
