@@ -921,23 +921,37 @@ HM_API HM_MUST_USE hm_status hm_store_gc(hm_store *store, const char *name, uint
 
 /**
  * A verified model whose bytes nobody can change any more: each file is in sealed memory, filled by
- * the one reading that also digested it.
+ * the one reading that also digested it (`docs/verified-loading.md`). Several threads may use one
+ * view at once. After a fork a child may go on reading what is mapped; it may call functions of the
+ * view if no thread was in one of them at that moment.
  */
 typedef struct hm_view hm_view;
 
 typedef struct hm_view_options {
     size_t size;
     uint64_t flags;                  /**< None yet: 0. */
-    const hm_verify_options *verify; /**< Where signatures lie, and so on; may be NULL. */
+    const hm_verify_options *verify; /**< Where signatures lie, and so on; may be NULL. Its threads
+                                          and progress are for reading contents; besides
+                                          `progress_context` nothing of it is needed later. Threads
+                                          that read at once call the function at once. */
+    uint64_t remember;               /**< Bytes of verified shards that are kept in memory for
+                                          hm_view_read(), but at least one shard; 0: 256 MiB. */
 } hm_view_options;
 #define HM_VIEW_OPTIONS_INIT                                                                       \
     { .size = sizeof(hm_view_options) }
 
 /**
- * Verifies the signature and which files there are; contents are read and verified when they are
- * asked for, or all at once where nothing less can be verified (a pinned model digest).
- * @param model Must outlive the view.
- * @return As hm_verify(); ::HM_LET_THROUGH gives no view.
+ * Verifies the signatures, which files there are, the sizes that shards state, and the statements
+ * beside the signatures. Contents are read and verified when they are asked for, or all at once
+ * where nothing less can be verified (a pinned model digest). Every signature that counts binds
+ * every file: one that is good but of other content makes reading fail, also where hm_verify()
+ * would have found enough others.
+ * @param model  Must outlive the view.
+ * @param policy Not needed afterwards.
+ * @param report Its status is `opened` (hm_report_json()) while contents are not yet verified; its
+ *               digests are those that were signed.
+ * @return As hm_verify(), but never ::HM_LET_THROUGH: what has neither signature nor pin is
+ *         ::HM_REFUSED unsigned, since nothing could tell its bytes from others.
  */
 HM_API HM_MUST_USE hm_status hm_view_open(hm_model *model, const hm_policy *policy,
                                           const hm_view_options *options, hm_view **view,
@@ -951,22 +965,31 @@ HM_API size_t hm_view_find(const hm_view *view, const char *name);
 /** Whether parts of a file can be verified alone (hm_view_read()): the signature has shards. */
 HM_API bool hm_view_lazy(const hm_view *view, size_t index);
 /**
- * Reads and verifies files whole, unless that was done. @param indices NULL: all files.
- * @return ::HM_REFUSED digest-mismatch or changed-while-reading, and nothing of these files is
- *         handed out; ::HM_UNDECIDED, too, when there is not enough memory: the message says how
- *         much is needed.
+ * Reads and verifies files whole, each once, unless that was done.
+ * @param indices NULL: all files.
+ * @return ::HM_REFUSED digest-mismatch, pinned-digest-mismatch or changed-while-reading (another
+ *         size or kind than at opening), naming the file and the shard: then none of these files is
+ *         loaded. ::HM_UNDECIDED when it cannot be read, is stopped, or needs more memory than
+ *         there is: that is found before reading, and the message says how much.
  */
 HM_API HM_MUST_USE hm_status hm_view_load(hm_view *view, const size_t *indices, size_t count,
                                           hm_error **error);
-/** A new descriptor of a loaded file's sealed memory, read-only; the caller closes it. */
+/**
+ * A new descriptor of a file's sealed memory, read-only, with an offset of its own and closed by
+ * exec; the caller closes it. It may outlive the view. Loads the file if need be. Of small files,
+ * which share memory, it is a sealed copy.
+ */
 HM_API HM_MUST_USE hm_status hm_view_fd(hm_view *view, size_t index, int *fd, hm_error **error);
-/** A loaded file's bytes, mapped read-only; they live as long as the view. */
+/** A file's bytes, mapped read-only; they live as long as the view. Loads the file if need be. */
 HM_API HM_MUST_USE hm_status hm_view_map(hm_view *view, size_t index, const void **data,
                                          uint64_t *length, hm_error **error);
 /**
  * Copies bytes of a file to `target`, after verifying the shards that hold them; a shard is read
- * and verified once while it is remembered. Of a loaded file: from its memory. Several threads may
- * read at once.
+ * and verified once while it is remembered. Of a loaded file: from its memory. A file without
+ * shards is loaded.
+ * @param target Memory that no other process can write to. Whole shards are digested there; it
+ *               holds only what is verified, or zeros, when the call returns.
+ * @return As hm_view_load(); ::HM_USAGE when the file ends before.
  */
 HM_API HM_MUST_USE hm_status hm_view_read(hm_view *view, size_t index, uint64_t offset,
                                           void *target, size_t length, hm_error **error);

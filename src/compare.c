@@ -197,6 +197,77 @@ static hm_status compare_model_digest(hm_comparison *c, hm_error **error) {
                        "its empty files are not those that were signed", error);
 }
 
+/* ---- sizes, in place of content -------------------------------------------------------------- */
+
+static hm_status refuse_size(hm_comparison *c, const hm_entry *entry, hm_error **error) {
+    hm_auto_free char *detail =
+        hm_textf("its %" PRIu64 " bytes are not in the shards that were signed", entry->size);
+    return add_finding(c, HM_REASON_DIGEST_MISMATCH, entry->name, detail, error);
+}
+
+/*
+ * What an empty file holds is known. Where shards do not list it, it is promised by the model
+ * digest.
+ */
+static hm_status expect_empty(hm_comparison *c, const hm_entry *entry, hm_error **error) {
+    const hm_manifest *promised = &c->promise->manifest;
+    const hm_item *item = hm_manifest_find(promised, entry->name, 0);
+    hm_item found = {.name = entry->name};
+    hm_status status = hm_digest_bytes(promised->hash, hm_bytes_of("", 0), found.digest, error);
+    if (status == HM_OK && item != NULL && !same_content(promised, item, &found)) {
+        status = add_item_finding(c, HM_REASON_DIGEST_MISMATCH, item, &found, error);
+    }
+    return status == HM_OK ? hm_manifest_add(c->found, entry->name, strlen(entry->name), 0, 0,
+                                             found.digest, error)
+                           : status;
+}
+
+/* The items of a file must be those that a file of its size has: no gap, nothing behind its end. */
+static hm_status expect_items(hm_comparison *c, const hm_entry *entry, hm_error **error) {
+    const hm_manifest *promised = &c->promise->manifest;
+    hm_measure_options layout = {.method = promised->method, .shard_size = promised->shard_size};
+    const hm_item *item = hm_manifest_find(promised, entry->name, 0);
+    if (entry->size == 0) {
+        return expect_empty(c, entry, error);
+    }
+    if (item == NULL) {
+        return refuse_size(c, entry, error);
+    }
+    size_t left = items_of_name(promised, (size_t)(item - promised->items));
+    uint64_t offset = 0;
+    hm_status status = HM_OK;
+    while (status == HM_OK && offset < entry->size) {
+        uint64_t end = hm_range_end(entry->size, offset, &layout);
+        bool same =
+            left > 0 && item->start == offset && (item->end == end || item->end == HM_SIZE_UNKNOWN);
+        if (!same) {
+            return refuse_size(c, entry, error);
+        }
+        status = hm_manifest_add(c->found, entry->name, strlen(entry->name), offset, end,
+                                 item->digest, error);
+        offset = end;
+        item++;
+        left--;
+    }
+    return status == HM_OK && left > 0 ? refuse_size(c, entry, error) : status;
+}
+
+hm_status hm_compare_sizes(hm_comparison *c, hm_error **error) {
+    const hm_manifest *promised = &c->promise->manifest;
+    hm_status status = HM_OK;
+    *c->found = (hm_manifest){.method = promised->method,
+                              .hash = promised->hash,
+                              .shard_size = promised->shard_size};
+    for (size_t i = 0; i < c->tree->count && status == HM_OK; i++) {
+        if (c->wanted[i]) {
+            status = expect_items(c, &c->tree->entries[i], error);
+        }
+    }
+    return status == HM_OK ? compare_model_digest(c, error) : status;
+}
+
+/* ---- the whole ------------------------------------------------------------------------------- */
+
 /* Reading stops early only where a difference was found; anything else must not pass. */
 static hm_status refuse_unread(const hm_comparison *c, hm_error **error) {
     for (size_t i = 0; i < c->tree->count && c->report->finding_count == 0; i++) {

@@ -19,6 +19,11 @@ typedef struct hm_comparison {
 
 /* Before any content is read: names and kinds. Fills `wanted`. */
 HM_MUST_USE hm_status hm_compare_trees(hm_comparison *comparison, hm_error **error);
+/*
+ * Likewise: sizes, which shards state. What is then left to differ is what files hold: `found` gets
+ * what they must be found to have, if they are what was promised.
+ */
+HM_MUST_USE hm_status hm_compare_sizes(hm_comparison *comparison, hm_error **error);
 /* After it: digests, shard by shard. */
 HM_MUST_USE hm_status hm_compare_manifests(hm_comparison *comparison, hm_error **error);
 

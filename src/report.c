@@ -275,7 +275,7 @@ const char *hm_report_outcome(const hm_report *report) {
     }
     switch (report->operation) {
     case HM_OPERATION_SIGN: return "signed";
-    case HM_OPERATION_VERIFY: return "verified";
+    case HM_OPERATION_VERIFY: return report->read_later ? "opened" : "verified";
     case HM_OPERATION_DIGEST: return "digested";
     case HM_OPERATION_INSPECT: return "unverified";
     case HM_OPERATION_RESIGN: return report->unchanged ? "unchanged" : "resigned";

@@ -100,8 +100,9 @@ struct hm_report {
     hm_manifest manifest;
     size_t file_count;
     uint64_t byte_count;
-    unsigned jobs;  /* as the caller asked for them */
-    bool unchanged; /* of a resigning: the signatures are by the new key already */
+    unsigned jobs;   /* as the caller asked for them */
+    bool read_later; /* of a view: each file's content is verified when it is read, not yet */
+    bool unchanged;  /* of a resigning: the signatures are by the new key already */
     hm_known_origin known;
     size_t known_files; /* of `file_count` */
     uint64_t known_bytes;

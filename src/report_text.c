@@ -66,7 +66,10 @@ static void headline(const page *p, const hm_report *report) {
     hm_buf_add_text(p->out, ": ");
     foreign(p, name != NULL ? name : "");
     if (good) {
-        hm_buf_add_text(p->out, inspect ? " (nothing below has been verified)\n" : "\n");
+        hm_buf_add_text(p->out, inspect ? " (nothing below has been verified)\n"
+                                : report->read_later
+                                    ? " (contents are verified when they are read)\n"
+                                    : "\n");
         return;
     }
     if (report->reason != HM_REASON_NONE) {

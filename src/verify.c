@@ -573,6 +573,10 @@ static hm_status append(hm_manifest *to, hm_manifest *from, hm_error **error) {
 }
 
 hm_status hm_claim_measure(hm_claim *claim, const hm_measure_options *options, hm_error **error) {
+    const hm_reader *reader = claim->job->reader;
+    if (reader != NULL) {
+        return reader->measure(reader->context, claim, options, error);
+    }
     HM_CLEANUP(hm_manifest_free) hm_manifest known = {0};
     hm_auto_free bool *reused = hm_alloc(claim->tree.count, sizeof(bool));
     hm_auto_free bool *to_read = hm_alloc(claim->tree.count, sizeof(bool));
@@ -601,6 +605,27 @@ hm_status hm_claim_measure(hm_claim *claim, const hm_measure_options *options, h
     return status;
 }
 
+static hm_status read_and_compare(hm_claim *claim, hm_comparison *comparison, hm_error **error) {
+    const hm_verify_options *options = claim->job->options;
+    bool fail_fast = (options->flags & HM_VERIFY_FAIL_FAST) != 0;
+    hm_measure_options measure = {
+        .method = claim->promise.manifest.method,
+        .hash = claim->promise.manifest.hash,
+        .shard_size = claim->promise.manifest.shard_size,
+        .jobs = options->jobs,
+        .promised = fail_fast ? &claim->promise.manifest : NULL,
+        .stop_on_change = fail_fast,
+        .progress = options->progress,
+        .progress_context = options->progress_context,
+    };
+    hm_auto_error cause = NULL;
+    hm_status status = hm_claim_measure(claim, &measure, &cause);
+    if (status == HM_USAGE) { /* the signature chose the shards, not the caller */
+        return hm_fail(error, HM_REFUSED, HM_REASON_UNSUPPORTED, "%s", hm_error_message(cause));
+    }
+    return status == HM_OK ? hm_compare_manifests(comparison, error) : hm_error_move(error, &cause);
+}
+
 hm_status hm_claim_compare_files(hm_claim *claim, hm_error **error) {
     const hm_verify_options *options = claim->job->options;
     hm_comparison comparison = {
@@ -614,28 +639,14 @@ hm_status hm_claim_compare_files(hm_claim *claim, hm_error **error) {
         .ignore_unsigned = (options->flags & HM_VERIFY_IGNORE_UNSIGNED) != 0,
         .strict_paths = (options->flags & HM_VERIFY_STRICT_PATHS) != 0,
     };
-    bool fail_fast = (options->flags & HM_VERIFY_FAIL_FAST) != 0;
+    bool later = claim->job->reader != NULL;
+    bool stops = later || (options->flags & HM_VERIFY_FAIL_FAST) != 0;
     hm_status status = hm_compare_trees(&comparison, error);
-    if (status != HM_OK || (fail_fast && claim->report->finding_count > 0)) {
+    if (status != HM_OK || (stops && claim->report->finding_count > 0)) {
         return status;
     }
-    hm_measure_options measure = {
-        .method = claim->promise.manifest.method,
-        .hash = claim->promise.manifest.hash,
-        .shard_size = claim->promise.manifest.shard_size,
-        .jobs = options->jobs,
-        .promised = fail_fast ? &claim->promise.manifest : NULL,
-        .stop_on_change = fail_fast,
-        .progress = options->progress,
-        .progress_context = options->progress_context,
-    };
-    hm_auto_error cause = NULL;
-    status = hm_claim_measure(claim, &measure, &cause);
-    if (status == HM_USAGE) { /* the signature chose the shards, not the caller */
-        return hm_fail(error, HM_REFUSED, HM_REASON_UNSUPPORTED, "%s", hm_error_message(cause));
-    }
-    return status == HM_OK ? hm_compare_manifests(&comparison, error)
-                           : hm_error_move(error, &cause);
+    return later ? hm_compare_sizes(&comparison, error)
+                 : read_and_compare(claim, &comparison, error);
 }
 
 static hm_status refuse_findings(const hm_report *report, hm_error **error) {
@@ -698,10 +709,16 @@ static hm_status verify_by_signature(hm_verification *job, hm_claim **told, hm_e
     return status == HM_OK ? hm_claim_compare(*told, error) : status;
 }
 
-static hm_status check_call(const hm_model *model, const hm_policy *policy,
-                            const hm_verify_options *options, hm_error **error) {
-    hm_status status = hm_check_options("hm_verify", options->size, sizeof(*options),
-                                        options->flags, VERIFY_FLAGS, error);
+bool hm_claim_binds(const hm_claim *claim) {
+    bool by_file = claim->job->rule != NULL;
+    return by_file ? claim->counted || (claim->pinned && claim->status == HM_OK) : true;
+}
+
+hm_status hm_verification_check(const char *function, const hm_model *model,
+                                const hm_policy *policy, const hm_verify_options *options,
+                                hm_error **error) {
+    hm_status status = hm_check_options(function, options->size, sizeof(*options), options->flags,
+                                        VERIFY_FLAGS, error);
     if (status == HM_OK && (model == NULL || policy == NULL)) {
         status = hm_fail(error, HM_USAGE, HM_REASON_NONE, "there is no model or no policy");
     }
@@ -730,6 +747,7 @@ hm_status hm_verification_run(hm_verification *job, hm_report *report, hm_claim 
     report->policy = note;
     note = (hm_policy_note){.file = NULL};
     report->jobs = job->options->jobs;
+    report->read_later = job->reader != NULL;
     return status == HM_OK
                ? hm_report_take_manifest(report, &(*told)->found, HM_OMS_ORDER_NAME, error)
                : status;
@@ -752,7 +770,7 @@ hm_status hm_verify(hm_model *model, const hm_policy *policy, const hm_verify_op
     if (report != NULL) {
         *report = NULL;
     }
-    hm_status status = check_call(model, policy, job.options, cause);
+    hm_status status = hm_verification_check("hm_verify", model, policy, job.options, cause);
     if (status == HM_OK) {
         status = hm_report_new(HM_OPERATION_VERIFY, model->path, &made, cause);
     }

@@ -39,6 +39,18 @@ typedef struct hm_known_digests {
                                const hm_measure_options *measure);
 } hm_known_digests;
 
+/*
+ * Reads contents in the verification's stead, once the names that were promised are those that are
+ * there: what is promised is then taken for found, and it is for the reader to hold every byte
+ * against it before anybody gets to see that byte.
+ */
+typedef struct hm_reader {
+    void *context;
+    /* Digests the wanted files of a claim that promises none of each, as hm_claim_measure(). */
+    hm_status (*measure)(void *context, hm_claim *claim, const hm_measure_options *options,
+                         hm_error **error);
+} hm_reader;
+
 typedef struct hm_verification {
     const hm_model *model;
     const hm_policy *policy;
@@ -49,8 +61,9 @@ typedef struct hm_verification {
     hm_buf *statement; /* gets the text of the provenance that was found good; NULL: not wanted */
     const hm_tree_copy *copy; /* gets the bytes of every file that is read; NULL: they go nowhere */
     const hm_known_digests *known; /* NULL: every file is read */
-    const char *rule_name;         /* the rule is chosen by it, not by the model's name; or NULL */
-    const char *rule_path;         /* likewise of its real path */
+    const hm_reader *reader; /* reads contents later; NULL: they are read and compared at once */
+    const char *rule_name;   /* the rule is chosen by it, not by the model's name; or NULL */
+    const char *rule_path;   /* likewise of its real path */
 } hm_verification;
 
 void hm_verification_free(hm_verification *job);
@@ -70,6 +83,16 @@ HM_MUST_USE hm_status hm_claim_find_files(hm_claim *claim, hm_error **error);
 HM_MUST_USE hm_status hm_claim_measure(hm_claim *claim, const hm_measure_options *options,
                                        hm_error **error);
 HM_MUST_USE hm_status hm_claim_compare_files(hm_claim *claim, hm_error **error);
+
+/*
+ * A claim that holds, and whose digests the contents have to have: of signatures those that count.
+ */
+bool hm_claim_binds(const hm_claim *claim);
+
+/* Whether a call to a verb makes sense, as far as that can be told before anything is looked at. */
+HM_MUST_USE hm_status hm_verification_check(const char *function, const hm_model *model,
+                                            const hm_policy *policy,
+                                            const hm_verify_options *options, hm_error **error);
 
 /* Default place `index` of a signature of the model; NULL: none. `*last`: behind the last. */
 HM_MUST_USE hm_status hm_claim_default_place(const hm_verification *job, size_t index, char **path,
