@@ -69,6 +69,7 @@ extern const cli_command cli_digest;
 extern const cli_command cli_inspect;
 extern const cli_command cli_policy_check;
 extern const cli_command cli_policy_explain;
+extern const cli_command cli_config_check;
 extern const cli_command cli_model_signing;
 
 /*

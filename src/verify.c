@@ -586,8 +586,8 @@ hm_status hm_claim_measure(hm_claim *claim, const hm_measure_options *options, h
             hm_manifest_measure(&claim->tree, to_read, &how, &claim->found, claim->states, error);
     }
     for (size_t i = 0; i < claim->tree.count && status == HM_OK; i++) {
-        bool known = to_read[i] && claim->states[i] == HM_FILE_SPARED;
-        claim->states[i] = reused[i] || known ? HM_FILE_READ : claim->states[i];
+        bool spared = to_read[i] && claim->states[i] == HM_FILE_SPARED;
+        claim->states[i] = reused[i] || spared ? HM_FILE_READ : claim->states[i];
     }
     if (status == HM_OK && known.count > 0) {
         status = append(&claim->found, &known, error);

@@ -149,6 +149,17 @@ bool hm_time_parse(hm_bytes text, int64_t *time);
 #define HM_TIME_ALWAYS INT64_MIN
 #define HM_TIME_NEVER INT64_MAX
 
+/* ---- places --------------------------------------------------------------------------------- */
+
+/*
+ * The directory `name` of what the caller's programs remember: beneath HALLMARK_STATE_DIR, else
+ * /var/lib/hallmark (root), else as XDG has it. `*directory` is NULL when the caller wants nothing
+ * remembered (HALLMARK_STATE_DIR=none). Newly allocated, and not made.
+ */
+HM_MUST_USE hm_status hm_state_directory(const char *name, char **directory, hm_error **error);
+/* Makes a directory and those above it, for its owner alone; it must then be the caller's own. */
+HM_MUST_USE hm_status hm_make_own_directory(const char *path, hm_error **error);
+
 /* ---- files -------------------------------------------------------------------------------- */
 
 void hm_fd_close(int *fd);
@@ -212,6 +223,12 @@ HM_MUST_USE hm_status hm_lock_file(const char *path, int *fd, hm_error **error);
  */
 HM_MUST_USE hm_status hm_read_own_file(const char *path, size_t limit, hm_buf *buf,
                                        hm_error **error);
+/*
+ * The same for a secret: to others than the owner and its group it must give nothing, and to the
+ * group no more than to be read. One line's end behind it is dropped.
+ */
+HM_MUST_USE hm_status hm_read_secret_file(const char *path, size_t limit, hm_buf *buf,
+                                          hm_error **error);
 /*
  * Whether nobody else can put files in the place of those in a directory: it belongs to the caller
  * or root, and others may not write to it, or not replace what is not theirs (the sticky bit).

@@ -10,7 +10,7 @@ import support
 
 COMMANDS = [["key", "generate"], ["key", "list"], ["key", "show"], ["key", "rotate"],
             ["key", "revoke"], ["key", "export"], ["sign"], ["verify"], ["resign"], ["digest"], ["inspect"],
-            ["policy", "check"], ["policy", "explain"]]  # fmt: skip
+            ["policy", "check"], ["policy", "explain"], ["config", "check"]]  # fmt: skip
 MAN = support.ROOT / "docs" / "man"
 
 # Every option there is, so that none comes or goes unseen.
@@ -35,6 +35,7 @@ OPTIONS = {
     "digest": "hash files shards shard-size ignore include-git follow-symlinks part out jobs list json "
               "no-progress help",
     "inspect": "list json help",
+    "config check": "json help",
     "policy check": "json help",
     "policy explain": "policy name json help",
 }  # fmt: skip
