@@ -132,10 +132,44 @@ bool cli_ask_passphrase(void *context, const char *what, bool again, char *buffe
                         size_t *length);
 
 /*
- * The policy file to use: `given`, else what HALLMARK_POLICY names, else the system's, if there is
- * one; else NULL.
+ * The policy file to use: `given`, else what HALLMARK_POLICY or else the configuration names, else
+ * the system's, if there is one; else NULL. `config` may be NULL.
  */
-const char *cli_policy_file(const char *given);
+const char *cli_policy_file(const char *given, const hm_config *config);
+
+/* Where events go: what the command line says above the configuration. */
+typedef struct cli_record {
+    const char *config;
+    const char *ledger;
+    const char *log;
+} cli_record;
+#define CLI_RECORD_OPTIONS(type)                                                                   \
+    CLI_OPTION(type, record.config, CLI_TEXT, "config", "FILE",                                    \
+               "The configuration. Default: the file that HALLMARK_CONFIG names, or "              \
+               "/etc/hallmark/config.yaml."),                                                      \
+        CLI_OPTION(type, record.ledger, CLI_TEXT, "ledger", "URI",                                 \
+                   "Record what is done in this ledger: sqlite:FILE or postgresql://..."),         \
+        CLI_OPTION(type, record.log, CLI_TEXT, "log", "FORM",                                      \
+                   "Write each event to standard error: json, a line of JSON each, or none.")
+
+typedef struct cli_recording {
+    hm_config *config;
+    hm_recorder *recorder; /* NULL until cli_record_open() */
+} cli_recording;
+/* Reads the configuration. Whatever the status, to be ended by cli_record_close(). */
+hm_status cli_record_load(const cli_record *given, cli_recording *recording, hm_error **error);
+/* Before anything is done: whether it can be recorded. */
+hm_status cli_record_open(cli_recording *recording, hm_error **error);
+/*
+ * Records how a command ended, before that is told. Returns the status, or HM_UNDECIDED with the
+ * cause in place of report and error when a success could not be recorded.
+ */
+hm_status cli_record_report(cli_recording *recording, const char *operation, const char *model,
+                            hm_status status, hm_report **report, hm_error **error);
+hm_status cli_record_key(cli_recording *recording, const char *event, const char *keyring,
+                         uint64_t version, const char *reason, hm_error **error);
+/* Delivers what there is to deliver, and says what could not be. Last: it may take a while. */
+void cli_record_close(cli_recording *recording);
 
 typedef struct cli_progress {
     bool wanted;

@@ -34,7 +34,7 @@ allowed() { # ROOM
     key) echo base net key ;;
     format) echo base digest model key format ;;
     trust) echo base key format trust ;;
-    verbs) echo base digest model net key format trust ;;
+    verbs) echo base digest model net key format trust config record ;;
     config) echo base config ;;
     record) echo base net key config record ;;
     view) echo base digest model key format trust verbs view ;;

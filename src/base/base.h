@@ -149,17 +149,6 @@ bool hm_time_parse(hm_bytes text, int64_t *time);
 #define HM_TIME_ALWAYS INT64_MIN
 #define HM_TIME_NEVER INT64_MAX
 
-/* ---- places --------------------------------------------------------------------------------- */
-
-/*
- * The directory `name` of what the caller's programs remember: beneath HALLMARK_STATE_DIR, else
- * /var/lib/hallmark (root), else as XDG has it. `*directory` is NULL when the caller wants nothing
- * remembered (HALLMARK_STATE_DIR=none). Newly allocated, and not made.
- */
-HM_MUST_USE hm_status hm_state_directory(const char *name, char **directory, hm_error **error);
-/* Makes a directory and those above it, for its owner alone; it must then be the caller's own. */
-HM_MUST_USE hm_status hm_make_own_directory(const char *path, hm_error **error);
-
 /* ---- files -------------------------------------------------------------------------------- */
 
 void hm_fd_close(int *fd);
@@ -234,6 +223,18 @@ HM_MUST_USE hm_status hm_read_secret_file(const char *path, size_t limit, hm_buf
  * or root, and others may not write to it, or not replace what is not theirs (the sticky bit).
  */
 HM_MUST_USE hm_status hm_check_own_directory(const char *path, hm_error **error);
+
+/*
+ * The directory in which this host remembers things of a kind, `name`: below HALLMARK_STATE_DIR,
+ * /var/lib/hallmark for root, or the user's own. `*none` when nothing is to be remembered. `what`
+ * ends the message when there is no place for it.
+ */
+HM_MUST_USE hm_status hm_state_directory(const char *name, const char *what, char **directory,
+                                         bool *none, hm_error **error);
+/* Makes a directory and those above it, for its owner alone; it must then be the caller's own. */
+HM_MUST_USE hm_status hm_make_own_directory(const char *path, hm_error **error);
+/* Makes it if need be, and takes its lock; see hm_lock_file(). */
+HM_MUST_USE hm_status hm_state_lock(const char *directory, int *lock, hm_error **error);
 
 /* The last component of a path, without trailing slashes: "" for "/" and "". Newly allocated. */
 char *hm_path_base(const char *path);

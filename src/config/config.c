@@ -11,7 +11,7 @@
 
 #include <openssl/crypto.h>
 
-enum { KEEP_DEFAULT = 3, CHECKPOINT_DEFAULT = 100 };
+enum { KEEP_DEFAULT = 3, CHECKPOINT_DEFAULT = 1000 };
 #define REFUSED_LIMIT_DEFAULT (UINT64_C(50) << 30)
 
 static void free_secret(char *secret) {
@@ -34,6 +34,10 @@ static void free_alert(hm_alert_config *alert) {
 void hm_alert_config_free(hm_alert_config *alert) {
     free_alert(alert);
     *alert = (hm_alert_config){.name = NULL};
+}
+
+uint64_t hm_config_check_every(const hm_config *config) {
+    return config->check_every;
 }
 
 void hm_config_free(hm_config **config) {

@@ -211,17 +211,10 @@ hm_status hm_ledger_open(const char *uri, uint64_t flags, hm_ledger **ledger, hm
 
 hm_status hm_ledger_open_configured(const hm_config *config, uint64_t flags, hm_ledger **ledger,
                                     hm_error **error) {
-    hm_auto_free char *path = NULL;
-    const char *uri = config->ledger;
+    hm_auto_free char *uri = NULL;
     *ledger = NULL;
-    if (uri == NULL && config->store != NULL) {
-        path = hm_textf("sqlite:%s/ledger.db", config->store);
-        if (path == NULL) {
-            return hm_fail_memory(error);
-        }
-        uri = path;
-    }
-    return uri != NULL ? hm_ledger_open(uri, flags, ledger, error) : HM_OK;
+    hm_status status = hm_config_ledger(config, &uri, error);
+    return status == HM_OK && uri != NULL ? hm_ledger_open(uri, flags, ledger, error) : status;
 }
 
 void hm_ledger_close(hm_ledger **ledger) {

@@ -143,19 +143,12 @@ static hm_status write_seen(const char *path, const hm_export *found, const hm_p
                            : status;
 }
 
-static hm_status take_lock(const char *directory, int *lock, hm_error **error) {
-    hm_auto_free char *path = hm_textf("%s/.lock", directory);
-    hm_status status =
-        path != NULL ? hm_make_own_directory(directory, error) : hm_fail_memory(error);
-    return status == HM_OK ? hm_lock_file(path, lock, error) : status;
-}
-
 /* Once more under the lock: another verifier may have seen a newer one meanwhile. */
 static hm_status remember(const char *directory, const char *path, const hm_export *found,
                           const hm_pubkey *admin, bool *unkept, hm_error **error) {
     hm_auto_fd lock = -1;
     seen before;
-    hm_status status = take_lock(directory, &lock, error);
+    hm_status status = hm_state_lock(directory, &lock, error);
     if (status != HM_OK) {
         *unkept = !hm_error_is_memory(error != NULL ? *error : NULL);
         return status;
@@ -210,10 +203,11 @@ hm_status hm_export_check_seen(const hm_export *found, const hm_pubkey *admin, b
                                char **warning, hm_error **error) {
     hm_auto_free char *directory = NULL;
     hm_auto_error cause = NULL;
-    bool unkept = false;
+    bool none = false, unkept = false;
     *warning = NULL;
-    hm_status status = hm_state_directory("keyrings", &directory, &cause);
-    if (status == HM_OK && directory == NULL) {
+    hm_status status = hm_state_directory("keyrings", "which exports of keyrings were seen",
+                                          &directory, &none, &cause);
+    if (none) {
         return add_warning(warning,
                            "HALLMARK_STATE_DIR=none: an older export of the keyring that is "
                            "brought back "

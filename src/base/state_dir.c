@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where programs of one user keep what they must remember from one run to the next. */
+/* Where a host keeps what it has seen, so that nobody can bring back what was before. */
 #include "base/base.h"
 
 #include <errno.h>
@@ -13,12 +13,13 @@ static const char *from_environment(const char *name) {
     return value != NULL && value[0] != '\0' ? value : NULL;
 }
 
-hm_status hm_state_directory(const char *name, char **directory, hm_error **error) {
+hm_status hm_state_directory(const char *name, const char *what, char **directory, bool *none,
+                             hm_error **error) {
     const char *chosen = from_environment("HALLMARK_STATE_DIR");
     const char *xdg = from_environment("XDG_STATE_HOME");
     const char *home = from_environment("HOME");
-    *directory = NULL;
-    if (chosen != NULL && strcmp(chosen, "none") == 0) {
+    *none = chosen != NULL && strcmp(chosen, "none") == 0;
+    if (*none) {
         return HM_OK;
     }
     /* A relative one would forget as soon as the program runs somewhere else. */
@@ -37,8 +38,7 @@ hm_status hm_state_directory(const char *name, char **directory, hm_error **erro
         *directory = hm_textf("%s/.local/state/hallmark/%s", home, name);
     } else {
         return hm_fail(error, HM_UNDECIDED, HM_REASON_NONE,
-                       "there is no directory to remember in: neither HALLMARK_STATE_DIR nor HOME "
-                       "is set");
+                       "there is no directory to remember in %s", what);
     }
     return *directory != NULL ? HM_OK : hm_fail_memory(error);
 }
@@ -59,4 +59,11 @@ hm_status hm_make_own_directory(const char *path, hm_error **error) {
         part[i] = path[i];
     }
     return hm_check_own_directory(path, error);
+}
+
+hm_status hm_state_lock(const char *directory, int *lock, hm_error **error) {
+    hm_auto_free char *path = hm_textf("%s/.lock", directory);
+    hm_status status =
+        path != NULL ? hm_make_own_directory(directory, error) : hm_fail_memory(error);
+    return status == HM_OK ? hm_lock_file(path, lock, error) : status;
 }
