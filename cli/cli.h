@@ -70,6 +70,13 @@ extern const cli_command cli_inspect;
 extern const cli_command cli_policy_check;
 extern const cli_command cli_policy_explain;
 extern const cli_command cli_config_check;
+extern const cli_command cli_store_check;
+extern const cli_command cli_status;
+extern const cli_command cli_quarantine_list;
+extern const cli_command cli_quarantine_show;
+extern const cli_command cli_quarantine_release;
+extern const cli_command cli_quarantine_purge;
+extern const cli_command cli_gc;
 extern const cli_command cli_model_signing;
 
 /*
@@ -170,6 +177,55 @@ hm_status cli_record_key(cli_recording *recording, const char *event, const char
                          uint64_t version, const char *reason, hm_error **error);
 /* Delivers what there is to deliver, and says what could not be. Last: it may take a while. */
 void cli_record_close(cli_recording *recording);
+
+/* Which store, and where its events go. */
+typedef struct cli_gate {
+    const char *store;
+    cli_record record;
+} cli_gate;
+#define CLI_GATE_OPTIONS(type)                                                                     \
+    CLI_STORE_OPTION(type),                                                                        \
+        CLI_OPTION(type, gate.record.config, CLI_TEXT, "config", "FILE", CLI_CONFIG_HELP),         \
+        CLI_OPTION(type, gate.record.ledger, CLI_TEXT, "ledger", "URI",                            \
+                   "Record events in this ledger: sqlite:FILE or postgresql://... Default: as "    \
+                   "HALLMARK_LEDGER or the configuration says, else ledger.db in the store."),     \
+        CLI_OPTION(type, gate.record.log, CLI_TEXT, "log", "FORM",                                 \
+                   "Write each event to standard error: json, a line of JSON each, or none.")
+/* For commands that only look. */
+#define CLI_PLACE_OPTIONS(type)                                                                    \
+    CLI_STORE_OPTION(type),                                                                        \
+        CLI_OPTION(type, gate.record.config, CLI_TEXT, "config", "FILE", CLI_CONFIG_HELP)
+#define CLI_STORE_OPTION(type)                                                                     \
+    CLI_OPTION(type, gate.store, CLI_TEXT, "store", "DIR",                                         \
+               "The store. Default: the one that HALLMARK_STORE or the configuration names.")
+#define CLI_CONFIG_HELP                                                                            \
+    "The configuration. Default: the file that HALLMARK_CONFIG names, or "                         \
+    "/etc/hallmark/config.yaml."
+
+typedef struct cli_gated {
+    cli_recording recording;
+    hm_store *store;
+} cli_gated;
+/* Opens the store. Whatever the status, to be ended by cli_gate_close(). */
+hm_status cli_gate_open(const cli_gate *given, uint64_t flags, cli_gated *gated, hm_error **error);
+/* HM_USAGE without an error: no policy file is named, which is said. */
+hm_status cli_gate_policy(const char *given, const cli_gated *gated, hm_policy **policy,
+                          hm_error **error);
+void cli_gate_close(cli_gated *gated);
+/* The worse of two exit statuses. */
+int cli_worse(int a, int b);
+/* Prints a text on standard output and frees it, if there is one, then the error. */
+int cli_print_text(char **text, hm_status status, hm_error **error);
+
+/* Tells the service manager that started the program, if one did (sd_notify(3)). */
+void cli_notify(const char *format, ...) HM_PRINTF(1, 2);
+/* Tells it now and then that the program lives, if it wants to know. */
+typedef struct cli_watchdog {
+    int64_t every; /* nanoseconds; 0: nobody wants to know */
+    int64_t last;
+} cli_watchdog;
+void cli_watchdog_start(cli_watchdog *watchdog);
+void cli_watchdog_show(cli_watchdog *watchdog);
 
 typedef struct cli_progress {
     bool wanted;

@@ -903,7 +903,7 @@ HM_API HM_MUST_USE hm_status hm_store_status(hm_store *store, const char *name, 
 /**
  * What is in quarantine: all entries, or all that is known of one.
  * @param id As shown, or so much of its beginning as no other has; NULL: all.
- * @param flags ::HM_STORE_JSON (docs/quarantine.schema.json) or 0.
+ * @param flags ::HM_STORE_JSON (docs/status.schema.json) or 0.
  * @param text Free with hm_text_free().
  */
 HM_API HM_MUST_USE hm_status hm_quarantine_describe(hm_store *store, const char *id, uint64_t flags,

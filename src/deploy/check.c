@@ -8,6 +8,7 @@
  */
 #include "deploy/store.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -115,22 +116,35 @@ static hm_status judge_missing(const check *c, const hm_slot *slot, hm_error **e
     return HM_REFUSED;
 }
 
+/* Whether a file of the store can be read, whatever it says. */
+static bool can_be_read(const hm_store *store, const char *relative) {
+    hm_auto_buf content = {0};
+    hm_auto_fd fd = hm_open_beneath(store->fd, relative, O_RDONLY | O_NONBLOCK | O_NOCTTY, false);
+    return fd >= 0 && hm_read_fd(fd, relative, HM_STORE_FILE_LIMIT, &content, NULL) == HM_OK;
+}
+
 /*
- * A record of a version that is gone or says nothing is no record: whoever could spoil it would
- * have the model served unverified for ever. A disk that does not answer is something else.
+ * A version whose record is gone or says nothing, or whose files are gone, is a bad one: whoever
+ * could spoil a record would else have the model served unverified for ever. A disk that does not
+ * answer is something else.
  */
-static hm_status judge_record(const hm_slot *slot, hm_error **cause, hm_error **error) {
+static hm_status judge_undecided(const hm_slot *slot, hm_error **cause, hm_error **error) {
     hm_auto_free char *path = hm_slot_version_path(slot, slot->current);
     hm_auto_free char *record = path != NULL ? hm_textf("%s/version.json", path) : NULL;
-    if (record == NULL) {
+    hm_auto_free char *model = path != NULL ? hm_textf("%s/model", path) : NULL;
+    if (record == NULL || model == NULL) {
         return hm_fail_memory(error);
     }
-    bool there = hm_store_taken(slot->store, record);
-    if (!there || hm_error_reason(*cause) != HM_REASON_NONE) {
-        return hm_fail(error, HM_REFUSED, there ? HM_REASON_MALFORMED : HM_REASON_MISSING_FILE,
-                       "%s", hm_error_message(*cause));
-    }
-    return hm_error_move(error, cause);
+    bool gone = !hm_store_taken(slot->store, record) || !hm_store_taken(slot->store, model);
+    hm_stored again = {.deployed = 0};
+    bool damaged = !gone &&
+                   hm_stored_read(slot->store, path, slot->current, &again, NULL) != HM_OK &&
+                   can_be_read(slot->store, record);
+    hm_stored_free(&again);
+    return gone || damaged
+               ? hm_fail(error, HM_REFUSED, gone ? HM_REASON_MISSING_FILE : HM_REASON_MALFORMED,
+                         "%s", hm_error_message(*cause))
+               : hm_error_move(error, cause);
 }
 
 static hm_status verify_current(check *c, const hm_slot *slot, hm_error **error) {
@@ -144,11 +158,16 @@ static hm_status verify_current(check *c, const hm_slot *slot, hm_error **error)
     if (path == NULL) {
         return hm_fail_memory(error);
     }
-    if (hm_stored_read(c->store, path, slot->current, &c->version, &cause) != HM_OK) {
-        c->version.digest[0] = '\0';
-        return judge_record(slot, &cause, error);
+    hm_status status = hm_stored_read(c->store, path, slot->current, &c->version, &cause);
+    if (status == HM_OK) {
+        status = hm_stored_verify(slot, &c->version, c->policy, &c->options, c->report, &cause);
+    } else {
+        hm_stored_free(&c->version);
+        c->version = (hm_stored){.deployed = 0};
     }
-    return hm_stored_verify(slot, &c->version, c->policy, &c->options, c->report, error);
+    return status == HM_OK          ? HM_OK
+           : status == HM_UNDECIDED ? judge_undecided(slot, &cause, error)
+                                    : hm_error_move(error, &cause);
 }
 
 /* ---- what takes the place of a bad version --------------------------------------------------- */
@@ -247,6 +266,21 @@ static const char *digest_or_null(const char *digest) {
     return digest[0] != '\0' ? digest : NULL;
 }
 
+/* What is known of a version that goes into quarantine; the record of a bad one may be lost. */
+static hm_status describe_held(const hm_slot *slot, const char *path, hm_held *held,
+                               hm_error **error) {
+    hm_auto_stored version = {.deployed = 0};
+    hm_auto_free char *model = hm_textf("%s/model", path);
+    bool known = hm_stored_read(slot->store, path, NULL, &version, NULL) == HM_OK;
+    if (model == NULL) {
+        return hm_fail_memory(error);
+    }
+    held->content = known && hm_store_taken(slot->store, model);
+    held->byte_count = known ? version.byte_count : 0;
+    held->file = known && version.file != NULL ? hm_strdup(version.file) : NULL;
+    return held->file != NULL || !known || version.file == NULL ? HM_OK : hm_fail_memory(error);
+}
+
 /* Puts a bad version into quarantine, if there is anything of it to be put there. */
 static hm_status hold(const hm_slot *slot, hm_plan *plan, const char *digest, const hm_error *cause,
                       hm_report *report, hm_error **error) {
@@ -256,9 +290,11 @@ static hm_status hold(const hm_slot *slot, hm_plan *plan, const char *digest, co
     if (source == NULL) {
         return hm_fail_memory(error);
     }
-    return hm_store_taken(slot->store, path)
-               ? hm_plan_hold(slot, plan, path, source, digest, cause, report, &held, error)
-               : HM_OK;
+    if (!hm_store_taken(slot->store, path)) {
+        return HM_OK;
+    }
+    hm_status status = hm_plan_hold(slot, plan, path, source, digest, cause, report, &held, error);
+    return status == HM_OK ? describe_held(slot, path, held, error) : status;
 }
 
 static hm_status plan_switch(search *s, hm_plan *plan, const hm_error *cause, hm_error **error) {

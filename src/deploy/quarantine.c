@@ -2,6 +2,7 @@
 /* What is in quarantine, for people and programs. */
 #include "deploy/tell.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 hm_status hm_held_find(const hm_store *store, const char *text, hm_held *held, hm_error **error) {
@@ -25,6 +26,51 @@ hm_status hm_held_find(const hm_store *store, const char *text, hm_held *held, h
         hm_error_add_hint(error, "`hallmark quarantine list` names them");
     }
     return status == HM_OK ? hm_held_read(store, found, held, error) : status;
+}
+
+/* ---- all of it ------------------------------------------------------------------------------ */
+
+void hm_held_all_free(hm_held_all *all) {
+    for (size_t i = 0; i < all->count; i++) {
+        hm_held_free(&all->list[i]);
+    }
+    free(all->list);
+    hm_texts_free(&all->unreadable);
+    *all = (hm_held_all){.list = NULL};
+}
+
+static int compare_age(const void *a, const void *b) {
+    const hm_held *left = a;
+    const hm_held *right = b;
+    if (left->since != right->since) {
+        return left->since < right->since ? -1 : 1;
+    }
+    return strcmp(left->id, right->id);
+}
+
+/* An entry that cannot be read is told of by its id: it is still there to be looked at. */
+hm_status hm_held_read_all(const hm_store *store, hm_held_all *all, hm_error **error) {
+    HM_CLEANUP(hm_texts_free) hm_texts ids = {0};
+    hm_status status = hm_held_list(store, &ids, error);
+    for (size_t i = 0; i < ids.count && status == HM_OK; i++) {
+        hm_auto_error cause = NULL;
+        if (!hm_grow(&all->list, all->count, &all->capacity, sizeof(hm_held))) {
+            return hm_fail_memory(error);
+        }
+        hm_held *made = &all->list[all->count];
+        *made = (hm_held){.since = 0};
+        if (hm_held_read(store, ids.list[i], made, &cause) == HM_OK) {
+            all->count++;
+        } else {
+            hm_held_free(made);
+            status = hm_error_is_memory(cause) ? hm_error_move(error, &cause)
+                                               : hm_texts_add(&all->unreadable, ids.list[i], error);
+        }
+    }
+    if (all->count > 1) {
+        qsort(all->list, all->count, sizeof(hm_held), compare_age);
+    }
+    return status;
 }
 
 /* ---- for programs --------------------------------------------------------------------------- */
@@ -143,49 +189,35 @@ static hm_status add_heading(hm_table *table, hm_error **error) {
     return status;
 }
 
-/* An entry that cannot be read is told of by its id: it is still there to be looked at. */
-static hm_status tell_all(const hm_store *store, const hm_texts *ids, hm_json_writer *w,
-                          hm_table *table, hm_texts *unreadable, hm_error **error) {
-    hm_status status = HM_OK;
-    for (size_t i = 0; i < ids->count && status == HM_OK; i++) {
-        hm_auto_held held = {.since = 0};
-        hm_auto_error cause = NULL;
-        if (hm_held_read(store, ids->list[i], &held, &cause) != HM_OK) {
-            status = hm_error_is_memory(cause) ? hm_error_move(error, &cause)
-                                               : hm_texts_add(unreadable, ids->list[i], error);
-        } else if (w != NULL) {
-            hm_held_tell(w, store, &held);
-        } else {
-            status = add_row(table, &held, error);
+static hm_status tell_table(const hm_held_all *all, hm_buf *out, hm_error **error) {
+    hm_auto_table table = {.columns = 1};
+    hm_status status = all->count > 0 ? add_heading(&table, error) : HM_OK;
+    for (size_t i = 0; i < all->count && status == HM_OK; i++) {
+        status = add_row(&table, &all->list[i], error);
+    }
+    if (status == HM_OK) {
+        hm_table_write(&table, out);
+        for (size_t i = 0; i < all->unreadable.count; i++) {
+            hm_buf_add_format(out, "%s  its entry.json cannot be read\n", all->unreadable.list[i]);
         }
+        hm_buf_add_text(out, out->length == 0 ? "nothing is in quarantine\n" : "");
     }
     return status;
 }
 
 static hm_status describe_all(const hm_store *store, bool json, hm_buf *out, hm_error **error) {
-    HM_CLEANUP(hm_texts_free) hm_texts ids = {0};
-    HM_CLEANUP(hm_texts_free) hm_texts unreadable = {0};
-    hm_auto_table table = {.columns = 1};
+    HM_CLEANUP(hm_held_all_free) hm_held_all all = {.list = NULL};
     hm_json_writer w = {.out = out, .indent = 2};
-    hm_status status = hm_held_list(store, &ids, error);
-    if (status == HM_OK && json) {
-        begin(&w, store);
-    } else if (status == HM_OK && ids.count > 0) {
-        status = add_heading(&table, error);
+    hm_status status = hm_held_read_all(store, &all, error);
+    if (status != HM_OK || !json) {
+        return status == HM_OK ? tell_table(&all, out, error) : status;
     }
-    if (status == HM_OK) {
-        status = tell_all(store, &ids, json ? &w : NULL, &table, &unreadable, error);
+    begin(&w, store);
+    for (size_t i = 0; i < all.count; i++) {
+        hm_held_tell(&w, store, &all.list[i]);
     }
-    if (status == HM_OK && json) {
-        end(&w, &unreadable);
-    } else if (status == HM_OK) {
-        hm_table_write(&table, out);
-        for (size_t i = 0; i < unreadable.count; i++) {
-            hm_buf_add_format(out, "%s  its entry.json cannot be read\n", unreadable.list[i]);
-        }
-        hm_buf_add_text(out, ids.count == 0 ? "nothing is in quarantine\n" : "");
-    }
-    return status;
+    end(&w, &all.unreadable);
+    return HM_OK;
 }
 
 hm_status hm_quarantine_describe(hm_store *store, const char *id, uint64_t flags, char **text,

@@ -18,19 +18,10 @@ typedef enum serving {
     NOTHING,    /* nothing was ever current */
 } serving;
 
-/* What is held of one model, or NULL where quarantine cannot be read. */
-typedef struct held_list {
-    hm_held *list;
-    size_t count, capacity;
-    bool known;
-} held_list;
-
-static void held_list_free(held_list *held) {
-    for (size_t i = 0; i < held->count; i++) {
-        hm_held_free(&held->list[i]);
-    }
-    free(held->list);
-}
+typedef struct held_view {
+    hm_held_all all;
+    bool known; /* quarantine can be read */
+} held_view;
 
 typedef struct model_view {
     hm_slot slot;
@@ -83,37 +74,20 @@ static hm_status look(hm_store *store, const char *name, model_view *view, hm_er
 }
 
 /* Quarantine is its owner's: others see the rest. */
-static hm_status look_at_held(const hm_store *store, held_list *held, hm_error **error) {
-    HM_CLEANUP(hm_texts_free) hm_texts ids = {0};
+static hm_status look_at_held(const hm_store *store, held_view *held, hm_error **error) {
     hm_auto_error cause = NULL;
-    if (hm_held_list(store, &ids, &cause) != HM_OK) {
-        return hm_error_is_memory(cause) ? hm_error_move(error, &cause) : HM_OK;
-    }
-    held->known = true;
-    for (size_t i = 0; i < ids.count; i++) {
-        hm_auto_error unread = NULL;
-        if (!hm_grow(&held->list, held->count, &held->capacity, sizeof *held->list)) {
-            return hm_fail_memory(error);
-        }
-        hm_held *made = &held->list[held->count];
-        *made = (hm_held){.since = 0};
-        if (hm_held_read(store, ids.list[i], made, &unread) == HM_OK) {
-            held->count++;
-        } else {
-            hm_held_free(made);
-        }
-    }
-    return HM_OK;
+    held->known = hm_held_read_all(store, &held->all, &cause) == HM_OK;
+    return hm_error_is_memory(cause) ? hm_error_move(error, &cause) : HM_OK;
 }
 
 static bool is_of(const hm_held *held, const char *name) {
     return held->model != NULL && strcmp(held->model, name) == 0;
 }
 
-static size_t count_held(const held_list *held, const char *name) {
+static size_t count_held(const held_view *held, const char *name) {
     size_t count = 0;
-    for (size_t i = 0; i < held->count; i++) {
-        count += is_of(&held->list[i], name);
+    for (size_t i = 0; i < held->all.count; i++) {
+        count += is_of(&held->all.list[i], name);
     }
     return count;
 }
@@ -181,7 +155,7 @@ static void write_version(hm_json_writer *w, const hm_slot *slot, const hm_store
     hm_json_end_object(w);
 }
 
-static void write_held(hm_json_writer *w, const hm_store *store, const held_list *held,
+static void write_held(hm_json_writer *w, const hm_store *store, const held_view *held,
                        const char *name) {
     hm_json_name(w, "quarantine");
     if (!held->known) {
@@ -189,15 +163,15 @@ static void write_held(hm_json_writer *w, const hm_store *store, const held_list
         return;
     }
     hm_json_begin_array(w);
-    for (size_t i = 0; i < held->count; i++) {
-        if (is_of(&held->list[i], name)) {
-            hm_held_tell(w, store, &held->list[i]);
+    for (size_t i = 0; i < held->all.count; i++) {
+        if (is_of(&held->all.list[i], name)) {
+            hm_held_tell(w, store, &held->all.list[i]);
         }
     }
     hm_json_end_array(w);
 }
 
-static void write_model(hm_json_writer *w, const model_view *view, const held_list *held) {
+static void write_model(hm_json_writer *w, const model_view *view, const held_view *held) {
     const hm_slot *slot = &view->slot;
     hm_json_begin_object(w);
     hm_json_member(w, "name", slot->name);
@@ -252,7 +226,7 @@ static hm_status add_titles(hm_table *table, const char *const *titles, size_t c
     return status;
 }
 
-static hm_status add_row(hm_table *table, const model_view *view, const held_list *held,
+static hm_status add_row(hm_table *table, const model_view *view, const held_view *held,
                          hm_error **error) {
     const hm_slot *slot = &view->slot;
     const hm_stored *current = view->current;
@@ -325,9 +299,9 @@ static hm_status tell_versions(const model_view *view, hm_buf *out, hm_error **e
     return status;
 }
 
-static void tell_held(const held_list *held, const char *name, hm_buf *out) {
-    for (size_t i = 0; i < held->count; i++) {
-        const hm_held *one = &held->list[i];
+static void tell_held(const held_view *held, const char *name, hm_buf *out) {
+    for (size_t i = 0; i < held->all.count; i++) {
+        const hm_held *one = &held->all.list[i];
         if (is_of(one, name)) {
             hm_buf_add_format(out, "%-14s %s  %.12s  since ", "quarantine", one->id,
                               one->digest != NULL ? one->digest : "-");
@@ -338,7 +312,7 @@ static void tell_held(const held_list *held, const char *name, hm_buf *out) {
 }
 
 /* One model in full. */
-static hm_status tell_model(const model_view *view, const held_list *held, hm_buf *out,
+static hm_status tell_model(const model_view *view, const held_view *held, hm_buf *out,
                             hm_error **error) {
     const hm_slot *slot = &view->slot;
     const hm_stored *current = view->current;
@@ -368,7 +342,7 @@ typedef struct telling {
     hm_store *store;
     bool json;
     bool one; /* a model in full, not a table */
-    held_list held;
+    held_view held;
     hm_buf out;
     hm_buf warnings;
     hm_json_writer w;
@@ -376,7 +350,7 @@ typedef struct telling {
 } telling;
 
 static void telling_free(telling *t) {
-    held_list_free(&t->held);
+    hm_held_all_free(&t->held.all);
     hm_buf_free(&t->out);
     hm_buf_free(&t->warnings);
     hm_table_free(&t->table);

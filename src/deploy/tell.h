@@ -34,6 +34,14 @@ void hm_tell_member(hm_json_writer *w, const char *name, const char *text);
 /* The entry in quarantine that a person means: its id, or the beginning of it. */
 HM_MUST_USE hm_status hm_held_find(const hm_store *store, const char *text, hm_held *held,
                                    hm_error **error);
+/* All entries, the oldest first; and the ids of those that cannot be read. */
+typedef struct hm_held_all {
+    hm_held *list;
+    size_t count, capacity;
+    hm_texts unreadable;
+} hm_held_all;
+HM_MUST_USE hm_status hm_held_read_all(const hm_store *store, hm_held_all *all, hm_error **error);
+void hm_held_all_free(hm_held_all *all);
 /* One entry, for programs. */
 void hm_held_tell(hm_json_writer *w, const hm_store *store, const hm_held *held);
 
