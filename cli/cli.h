@@ -65,6 +65,8 @@ extern const cli_command cli_key_export;
 extern const cli_command cli_sign;
 extern const cli_command cli_verify;
 extern const cli_command cli_resign;
+extern const cli_command cli_deploy;
+extern const cli_command cli_rollback;
 extern const cli_command cli_digest;
 extern const cli_command cli_inspect;
 extern const cli_command cli_policy_check;
@@ -77,6 +79,9 @@ extern const cli_command cli_quarantine_show;
 extern const cli_command cli_quarantine_release;
 extern const cli_command cli_quarantine_purge;
 extern const cli_command cli_gc;
+extern const cli_command cli_log;
+extern const cli_command cli_log_verify;
+extern const cli_command cli_log_checkpoint;
 extern const cli_command cli_model_signing;
 
 /*
@@ -152,8 +157,8 @@ typedef struct cli_record {
 } cli_record;
 #define CLI_RECORD_OPTIONS(type)                                                                   \
     CLI_OPTION(type, record.config, CLI_TEXT, "config", "FILE",                                    \
-               "The configuration. Default: the file that HALLMARK_CONFIG names, or "              \
-               "/etc/hallmark/config.yaml."),                                                      \
+               "The configuration. Default: the file that HALLMARK_CONFIG names, "                 \
+               "or " HM_CONFIG_FILE "."),                                                          \
         CLI_OPTION(type, record.ledger, CLI_TEXT, "ledger", "URI",                                 \
                    "Record what is done in this ledger: sqlite:FILE or postgresql://..."),         \
         CLI_OPTION(type, record.log, CLI_TEXT, "log", "FORM",                                      \
@@ -178,39 +183,54 @@ hm_status cli_record_key(cli_recording *recording, const char *event, const char
 /* Delivers what there is to deliver, and says what could not be. Last: it may take a while. */
 void cli_record_close(cli_recording *recording);
 
-/* Which store, and where its events go. */
-typedef struct cli_gate {
+/* What every command about a store takes, besides `record`. */
+typedef struct cli_store {
     const char *store;
-    cli_record record;
-} cli_gate;
-#define CLI_GATE_OPTIONS(type)                                                                     \
-    CLI_STORE_OPTION(type),                                                                        \
-        CLI_OPTION(type, gate.record.config, CLI_TEXT, "config", "FILE", CLI_CONFIG_HELP),         \
-        CLI_OPTION(type, gate.record.ledger, CLI_TEXT, "ledger", "URI",                            \
-                   "Record events in this ledger: sqlite:FILE or postgresql://... Default: as "    \
-                   "HALLMARK_LEDGER or the configuration says, else ledger.db in the store."),     \
-        CLI_OPTION(type, gate.record.log, CLI_TEXT, "log", "FORM",                                 \
-                   "Write each event to standard error: json, a line of JSON each, or none.")
-/* For commands that only look. */
-#define CLI_PLACE_OPTIONS(type)                                                                    \
-    CLI_STORE_OPTION(type),                                                                        \
-        CLI_OPTION(type, gate.record.config, CLI_TEXT, "config", "FILE", CLI_CONFIG_HELP)
-#define CLI_STORE_OPTION(type)                                                                     \
-    CLI_OPTION(type, gate.store, CLI_TEXT, "store", "DIR",                                         \
-               "The store. Default: the one that HALLMARK_STORE or the configuration names.")
-#define CLI_CONFIG_HELP                                                                            \
-    "The configuration. Default: the file that HALLMARK_CONFIG names, or "                         \
-    "/etc/hallmark/config.yaml."
+    const char *group;
+} cli_store;
+#define CLI_STORE_OPTIONS(type)                                                                    \
+    CLI_OPTION(type, store.store, CLI_TEXT, "store", "DIR",                                        \
+               "The store. Default: what HALLMARK_STORE or the configuration names."),             \
+        CLI_OPTION(type, store.group, CLI_TEXT, "group", "GROUP",                                  \
+                   "Only this group may read the versions, and only their owner change them. "     \
+                   "Default: as configured, or everybody may read."),                              \
+        CLI_RECORD_OPTIONS(type)
+#define CLI_POLICY_OPTION(type)                                                                    \
+    CLI_OPTION(type, policy, CLI_TEXT, "policy", "FILE",                                           \
+               "The policy file: whom to believe about which models. Default: what "               \
+               "HALLMARK_POLICY or the configuration names, or " HM_POLICY_FILE ".")
+/* Loads the configuration, with what the command line says above it; `policy` may be NULL. */
+hm_status cli_configure(const cli_store *given, const cli_record *record, const char *policy,
+                        hm_config **config, hm_error **error);
+/* HM_OK, or HM_USAGE after saying that nobody is to be believed. */
+int cli_check_policy(const cli_command *command, const hm_config *config, const cli_texts *keys);
+/* Of the keys, if there are any; else the policy file. */
+hm_status cli_load_policy(const hm_config *config, const cli_texts *keys, hm_policy **policy,
+                          hm_error **error);
 
+/* For commands that only look at a store. */
+#define CLI_LOOK_OPTIONS(type)                                                                     \
+    CLI_OPTION(type, store.store, CLI_TEXT, "store", "DIR",                                        \
+               "The store. Default: what HALLMARK_STORE or the configuration names."),             \
+        CLI_OPTION(type, record.config, CLI_TEXT, "config", "FILE",                                \
+                   "The configuration. Default: the file that HALLMARK_CONFIG names, or "          \
+                   "/etc/hallmark/config.yaml.")
+/* Whom to believe; see cli_load_policy(). */
+#define CLI_BELIEF_OPTIONS(type)                                                                   \
+    CLI_POLICY_OPTION(type),                                                                       \
+        CLI_OPTION(type, keys, CLI_TEXTS, "key", "PUB",                                            \
+                   "A public key to believe (PEM), or a key URI, in place of a policy file. May "  \
+                   "be given again: any of them will do.")
+
+/* An open store, with what it was opened by. */
 typedef struct cli_gated {
-    cli_recording recording;
+    hm_config *config;
     hm_store *store;
 } cli_gated;
-/* Opens the store. Whatever the status, to be ended by cli_gate_close(). */
-hm_status cli_gate_open(const cli_gate *given, uint64_t flags, cli_gated *gated, hm_error **error);
-/* HM_USAGE without an error: no policy file is named, which is said. */
-hm_status cli_gate_policy(const char *given, const cli_gated *gated, hm_policy **policy,
-                          hm_error **error);
+/* Whatever the status, to be ended by cli_gate_close(). `policy` may be NULL. */
+hm_status cli_gate_open(const cli_store *given, const cli_record *record, const char *policy,
+                        uint64_t flags, cli_gated *gated, hm_error **error);
+/* May take a while: alerts are delivered. */
 void cli_gate_close(cli_gated *gated);
 /* The worse of two exit statuses. */
 int cli_worse(int a, int b);
@@ -226,7 +246,6 @@ typedef struct cli_watchdog {
 } cli_watchdog;
 void cli_watchdog_start(cli_watchdog *watchdog);
 void cli_watchdog_show(cli_watchdog *watchdog);
-
 typedef struct cli_progress {
     bool wanted;
     bool shown;

@@ -9,8 +9,10 @@
 #include <time.h>
 
 typedef struct arguments {
-    cli_gate gate;
     const char *policy;
+    cli_texts keys;
+    cli_store store;
+    cli_record record;
     const char *every;
     bool service;
     bool leave_bad;
@@ -25,10 +27,8 @@ static const cli_option options[] = {
     CLI_OPTION(arguments, leave_bad, CLI_FLAG, "leave-bad", NULL,
                "When no version of a model is good, leave the bad one current, instead of serving "
                "nothing."),
-    CLI_OPTION(arguments, policy, CLI_TEXT, "policy", "FILE",
-               "The policy file. Default: the one that HALLMARK_POLICY or the configuration names, "
-               "or " HM_POLICY_FILE "."),
-    CLI_GATE_OPTIONS(arguments),
+    CLI_BELIEF_OPTIONS(arguments),
+    CLI_STORE_OPTIONS(arguments),
     CLI_WORK_OPTIONS(arguments),
     {0},
 };
@@ -42,6 +42,7 @@ static void stop(int signal) {
 }
 
 typedef struct watch {
+    const cli_command *command;
     const arguments *given;
     const cli_texts *names; /* none: all models */
     cli_progress progress;
@@ -128,13 +129,16 @@ static int check_round(watch *w) {
     cli_gated gated;
     int code;
     w->good = w->bad = 0;
-    hm_status status = cli_gate_open(&w->given->gate, 0, &gated, &error);
+    hm_status status =
+        cli_gate_open(&w->given->store, &w->given->record, w->given->policy, 0, &gated, &error);
     if (status == HM_OK && w->given->every == NULL && serves(w)) {
-        uint64_t every = hm_config_check_every(gated.recording.config);
+        uint64_t every = hm_config_check_every(gated.config);
         w->every = every > 0 ? every : w->every;
     }
     if (status == HM_OK) {
-        status = cli_gate_policy(w->given->policy, &gated, &policy, &error);
+        code = cli_check_policy(w->command, gated.config, &w->given->keys);
+        status = code == HM_OK ? cli_load_policy(gated.config, &w->given->keys, &policy, &error)
+                               : HM_USAGE;
     }
     if (status != HM_OK) {
         code = error != NULL ? cli_fail(status, &error) : (int)status;
@@ -206,11 +210,14 @@ static int watch_on(watch *w) {
 static int act(const cli_command *command, void *arguments_given, const cli_texts *operands) {
     enum { EVERY = 300 };
     const arguments *given = arguments_given;
-    watch w = {.given = given, .names = operands, .every = EVERY};
+    watch w = {.command = command, .given = given, .names = operands, .every = EVERY};
     hm_error *error = NULL;
     int code = cli_check(command, NULL, &given->work);
     if (code != HM_OK) {
         return code;
+    }
+    if (given->policy != NULL && given->keys.count > 0) {
+        return cli_usage(command, "--policy says whom to believe: no --key");
     }
     if (given->every != NULL && hm_duration_from_text(given->every, &w.every, &error) != HM_OK) {
         hm_error_free(&error);

@@ -2,7 +2,8 @@
 #include "cli.h"
 
 typedef struct arguments {
-    cli_gate gate;
+    cli_store store;
+    cli_record record;
     cli_number keep;
     bool dry_run;
     bool json;
@@ -14,7 +15,7 @@ static const cli_option options[] = {
     CLI_OPTION(arguments, dry_run, CLI_FLAG, "dry-run", NULL,
                "Say what would be removed; remove nothing."),
     CLI_OPTION(arguments, json, CLI_FLAG, "json", NULL, "Print the result as JSON."),
-    CLI_GATE_OPTIONS(arguments),
+    CLI_STORE_OPTIONS(arguments),
     {0},
 };
 
@@ -34,8 +35,8 @@ static int act(const cli_command *command, void *arguments_given, const cli_text
     if (given->keep.given && given->keep.value == 0) {
         return cli_usage(command, "--keep must be at least 1");
     }
-    hm_status status =
-        cli_gate_open(&given->gate, given->dry_run ? HM_STORE_READ : 0, &gated, &error);
+    hm_status status = cli_gate_open(&given->store, &given->record, NULL,
+                                     given->dry_run ? HM_STORE_READ : 0, &gated, &error);
     if (status != HM_OK) {
         worst = cli_fail(status, &error);
     } else if (operands->count == 0) {

@@ -7,13 +7,14 @@
 /* ---- list, show ----------------------------------------------------------------------------- */
 
 typedef struct look_arguments {
-    cli_gate gate;
+    cli_store store;
+    cli_record record;
     bool json;
 } look_arguments;
 
 static const cli_option look_options[] = {
     CLI_OPTION(look_arguments, json, CLI_FLAG, "json", NULL, "Print it as JSON."),
-    CLI_PLACE_OPTIONS(look_arguments),
+    CLI_LOOK_OPTIONS(look_arguments),
     {0},
 };
 
@@ -21,7 +22,8 @@ static int describe(const look_arguments *given, const char *id) {
     hm_error *error = NULL;
     char *text = NULL;
     cli_gated gated;
-    hm_status status = cli_gate_open(&given->gate, HM_STORE_READ, &gated, &error);
+    hm_status status =
+        cli_gate_open(&given->store, &given->record, NULL, HM_STORE_READ, &gated, &error);
     if (status == HM_OK) {
         status =
             hm_quarantine_describe(gated.store, id, given->json ? HM_STORE_JSON : 0, &text, &error);
@@ -64,27 +66,27 @@ const cli_command cli_quarantine_show = {
 /* ---- release -------------------------------------------------------------------------------- */
 
 typedef struct release_arguments {
-    cli_gate gate;
     const char *policy;
+    cli_texts keys;
+    cli_store store;
+    cli_record record;
     bool dry_run;
     bool no_switch;
     cli_work work;
 } release_arguments;
 
 static const cli_option release_options[] = {
-    CLI_OPTION(release_arguments, policy, CLI_TEXT, "policy", "FILE",
-               "The policy file. Default: the one that HALLMARK_POLICY or the configuration names, "
-               "or " HM_POLICY_FILE "."),
+    CLI_BELIEF_OPTIONS(release_arguments),
     CLI_OPTION(release_arguments, dry_run, CLI_FLAG, "dry-run", NULL,
                "Verify it and say what would be done; change nothing."),
     CLI_OPTION(release_arguments, no_switch, CLI_FLAG, "no-switch", NULL,
                "Put it into the store, but do not make it current."),
-    CLI_GATE_OPTIONS(release_arguments),
+    CLI_STORE_OPTIONS(release_arguments),
     CLI_WORK_OPTIONS(release_arguments),
     {0},
 };
 
-static int release(const release_arguments *given, const char *id) {
+static int release(const cli_command *command, const release_arguments *given, const char *id) {
     hm_error *error = NULL;
     hm_report *report = NULL;
     hm_policy *policy = NULL;
@@ -96,9 +98,14 @@ static int release(const release_arguments *given, const char *id) {
     how.jobs = (unsigned)given->work.jobs.value;
     how.progress = cli_progress_show;
     how.progress_context = &progress;
-    hm_status status = cli_gate_open(&given->gate, 0, &gated, &error);
+    hm_status status =
+        cli_gate_open(&given->store, &given->record, given->policy, 0, &gated, &error);
+    if (status == HM_OK && cli_check_policy(command, gated.config, &given->keys) != HM_OK) {
+        cli_gate_close(&gated);
+        return HM_USAGE;
+    }
     if (status == HM_OK) {
-        status = cli_gate_policy(given->policy, &gated, &policy, &error);
+        status = cli_load_policy(gated.config, &given->keys, &policy, &error);
     }
     cli_progress_start(&progress, given->work.no_progress);
     if (status == HM_OK) {
@@ -106,9 +113,7 @@ static int release(const release_arguments *given, const char *id) {
     }
     cli_progress_end(&progress);
     hm_policy_free(&policy);
-    int code = error == NULL && report == NULL
-                   ? (int)status
-                   : cli_finish("release", NULL, status, &report, &error, &given->work);
+    int code = cli_finish("release", NULL, status, &report, &error, &given->work);
     cli_gate_close(&gated);
     return code;
 }
@@ -120,7 +125,10 @@ static int act_release(const cli_command *command, void *arguments_given,
     if (code == HM_OK && operands->count != 1) {
         code = cli_usage(command, "name one entry, by its id");
     }
-    return code == HM_OK ? release(given, operands->list[0]) : code;
+    if (code == HM_OK && given->policy != NULL && given->keys.count > 0) {
+        code = cli_usage(command, "--policy says whom to believe: no --key");
+    }
+    return code == HM_OK ? release(command, given, operands->list[0]) : code;
 }
 
 const cli_command cli_quarantine_release = {
@@ -138,14 +146,15 @@ const cli_command cli_quarantine_release = {
 /* ---- purge ---------------------------------------------------------------------------------- */
 
 typedef struct purge_arguments {
-    cli_gate gate;
+    cli_store store;
+    cli_record record;
     const char *older_than;
 } purge_arguments;
 
 static const cli_option purge_options[] = {
     CLI_OPTION(purge_arguments, older_than, CLI_TEXT, "older-than", "TIME",
                "All that has been there for longer: 90d, 12h."),
-    CLI_GATE_OPTIONS(purge_arguments),
+    CLI_STORE_OPTIONS(purge_arguments),
     {0},
 };
 
@@ -169,7 +178,7 @@ static int purge(const purge_arguments *given, const cli_texts *ids) {
     hm_error *error = NULL;
     cli_gated gated;
     int worst = HM_OK;
-    hm_status status = cli_gate_open(&given->gate, 0, &gated, &error);
+    hm_status status = cli_gate_open(&given->store, &given->record, NULL, 0, &gated, &error);
     if (status == HM_OK && given->older_than != NULL) {
         status = purge_older(gated.store, given->older_than, &error);
     }

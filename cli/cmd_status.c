@@ -2,13 +2,14 @@
 #include "cli.h"
 
 typedef struct arguments {
-    cli_gate gate;
+    cli_store store;
+    cli_record record;
     bool json;
 } arguments;
 
 static const cli_option options[] = {
     CLI_OPTION(arguments, json, CLI_FLAG, "json", NULL, "Print it as JSON."),
-    CLI_PLACE_OPTIONS(arguments),
+    CLI_LOOK_OPTIONS(arguments),
     {0},
 };
 
@@ -21,7 +22,8 @@ static int act(const cli_command *command, void *arguments_given, const cli_text
         return cli_usage(command, "name one model, or none for all");
     }
     const char *name = operands->count == 1 ? operands->list[0] : NULL;
-    hm_status status = cli_gate_open(&given->gate, HM_STORE_READ, &gated, &error);
+    hm_status status =
+        cli_gate_open(&given->store, &given->record, NULL, HM_STORE_READ, &gated, &error);
     if (status == HM_OK) {
         status = hm_store_status(gated.store, name, given->json ? HM_STORE_JSON : 0, &text, &error);
     }

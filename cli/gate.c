@@ -1,32 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the commands about a store share. */
+/* A store that a command works on, and how it ends. */
 #include "cli.h"
 
 #include <string.h>
 
-hm_status cli_gate_open(const cli_gate *given, uint64_t flags, cli_gated *gated, hm_error **error) {
+hm_status cli_gate_open(const cli_store *given, const cli_record *record, const char *policy,
+                        uint64_t flags, cli_gated *gated, hm_error **error) {
     *gated = (cli_gated){.store = NULL};
-    hm_status status = cli_record_load(&given->record, &gated->recording, error);
-    if (status == HM_OK && given->store != NULL) {
-        status = hm_config_set(gated->recording.config, "store", given->store, error);
-    }
-    return status == HM_OK ? hm_store_open(gated->recording.config, flags, &gated->store, error)
-                           : status;
-}
-
-hm_status cli_gate_policy(const char *given, const cli_gated *gated, hm_policy **policy,
-                          hm_error **error) {
-    const char *file = cli_policy_file(given, gated->recording.config);
-    if (file == NULL) {
-        cli_complain("name a policy file with --policy, HALLMARK_POLICY or in the configuration");
-        return HM_USAGE;
-    }
-    return hm_policy_load(file, policy, error);
+    hm_status status = cli_configure(given, record, policy, &gated->config, error);
+    return status == HM_OK ? hm_store_open(gated->config, flags, &gated->store, error) : status;
 }
 
 void cli_gate_close(cli_gated *gated) {
     hm_store_close(&gated->store);
-    cli_record_close(&gated->recording);
+    hm_config_free(&gated->config);
 }
 
 /* Nothing is worse than a model that was refused; the others are told apart by what helps. */

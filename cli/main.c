@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A new command is a file and a row here. */
+/* A new command is a file and a row here. One that begins like another comes before it. */
 static const cli_command *const commands[] = {
     &cli_key_generate,
     &cli_key_list,
@@ -21,6 +21,8 @@ static const cli_command *const commands[] = {
     &cli_inspect,
     &cli_policy_check,
     &cli_policy_explain,
+    &cli_deploy,
+    &cli_rollback,
     &cli_store_check,
     &cli_status,
     &cli_quarantine_list,
@@ -29,6 +31,9 @@ static const cli_command *const commands[] = {
     &cli_quarantine_purge,
     &cli_gc,
     &cli_config_check,
+    &cli_log_verify,
+    &cli_log_checkpoint,
+    &cli_log,
     &cli_model_signing,
 };
 enum { COMMAND_COUNT = sizeof(commands) / sizeof(commands[0]) };

@@ -11,16 +11,18 @@
 #define HM_STORE_H
 
 #include "config/config.h"
+#include "collect.h"
 #include "record/recorder.h"
 #include "report.h"
 #include "verify.h"
 
 enum {
-    HM_STORE_FORMAT = 1,         /* of store.json, version.json, state.json, journal.json */
-    HM_STORE_NAME_LIMIT = 128,   /* bytes of a model's name */
-    HM_STORE_ID_SIZE = 12,       /* hex digits of a staging directory's and quarantine entry's id */
-    HM_VERSION_DIGITS = 64,      /* hex digits of a version's name */
-    HM_STORE_HISTORY_LIMIT = 512 /* activations that are remembered */
+    HM_STORE_FORMAT = 1,       /* of store.json, version.json, state.json, journal.json */
+    HM_STORE_NAME_LIMIT = 128, /* bytes of a model's name */
+    HM_STORE_ID_SIZE = 12,     /* hex digits of a staging directory's and quarantine entry's id */
+    HM_VERSION_DIGITS = 64,    /* hex digits of a version's name */
+    HM_STORE_HISTORY_LIMIT = 512, /* activations that are remembered */
+    HM_VERSION_LIMIT = 1000000    /* files, or shards, of a version */
 };
 #define HM_STORE_FILE_LIMIT ((size_t)256 << 20) /* bytes of one of the store's own files */
 
@@ -40,6 +42,8 @@ bool hm_store_name_valid(const char *name);
 HM_MUST_USE hm_status hm_store_check_name(const char *name, hm_error **error);
 /* An id that nothing in the store has. `id` has room for HM_STORE_ID_SIZE + 1. */
 HM_MUST_USE hm_status hm_store_new_id(const hm_store *store, char *id, hm_error **error);
+/* A path as others can find it again, if it can be told; else as it is written. Newly allocated. */
+char *hm_store_found(const char *path);
 /* Where something beneath the store is, as an absolute path. Newly allocated. */
 char *hm_store_path(const hm_store *store, const char *relative);
 /*
@@ -52,10 +56,16 @@ HM_MUST_USE hm_status hm_store_read_json(const hm_store *store, const char *rela
 /* Removes a file, link or whole directory beneath the store, read-only or not, if it is there. */
 HM_MUST_USE hm_status hm_store_remove(const hm_store *store, const char *relative,
                                       hm_error **error);
+/* A directory beneath the store and all those in it, each before those that it holds. */
+HM_MUST_USE hm_status hm_store_directories(const hm_store *store, const char *relative,
+                                           hm_texts *paths, hm_error **error);
 /* Whether something is there. */
 bool hm_store_taken(const hm_store *store, const char *relative);
 /* fsync() of a directory beneath the store. */
 HM_MUST_USE hm_status hm_store_sync(const hm_store *store, const char *relative, hm_error **error);
+/* One of the store's own files is not what it should be: ::HM_UNDECIDED, with a hint. */
+hm_status hm_store_fail_damaged(const hm_store *store, const char *relative, const char *why,
+                                hm_error **error);
 /* Names in a directory beneath the store, sorted; none when there is no such directory. */
 HM_MUST_USE hm_status hm_store_list(const hm_store *store, const char *relative, hm_texts *names,
                                     hm_error **error);
@@ -96,6 +106,7 @@ typedef struct hm_stored {
     size_t proof_count, proof_capacity;
 } hm_stored;
 
+struct hm_proofs;
 void hm_stored_free(hm_stored *version);
 #define hm_auto_stored HM_CLEANUP(hm_stored_free) hm_stored
 HM_MUST_USE hm_status hm_stored_write(const hm_stored *version, hm_buf *out, hm_error **error);
@@ -128,6 +139,8 @@ typedef struct hm_slot_state {
     size_t verdict_count, verdict_capacity;
 } hm_slot_state;
 void hm_slot_state_free(hm_slot_state *state);
+HM_MUST_USE hm_status hm_slot_state_add(hm_slot_state *state, hm_activation *activation,
+                                        hm_error **error);
 HM_MUST_USE hm_status hm_slot_state_note(hm_slot_state *state, const char *version, int64_t time,
                                          bool good, hm_error **error);
 const hm_verdict *hm_slot_state_verdict(const hm_slot_state *state, const char *version);
@@ -186,6 +199,11 @@ HM_MUST_USE hm_status hm_stored_verify(const hm_slot *slot, const hm_stored *ver
                                        const hm_policy *policy, const hm_gate_options *options,
                                        hm_report *report, hm_error **error);
 /* Whether, as far as their file system tells, its files are as they were when it was deployed. */
+/* Whether its bytes, and those of its signature files, are those that were deployed; reads all. */
+HM_MUST_USE hm_status hm_stored_same(const hm_slot *slot, const hm_stored *version,
+                                     const hm_gate_options *options, bool *same, hm_error **error);
+/* Whether these are the signature and provenance files that it has. */
+bool hm_stored_proofs_same(const hm_stored *version, const struct hm_proofs *proofs);
 HM_MUST_USE hm_status hm_stored_intact(const hm_slot *slot, const hm_stored *version, bool *intact,
                                        hm_error **error);
 
@@ -209,6 +227,9 @@ typedef struct hm_held {
 void hm_held_free(hm_held *held);
 #define hm_auto_held HM_CLEANUP(hm_held_free) hm_held
 HM_MUST_USE hm_status hm_held_write(const hm_held *held, hm_buf *out, hm_error **error);
+/* Of an entry's object; `what` names it in errors, which are ::HM_REFUSED malformed. */
+HM_MUST_USE hm_status hm_held_parse(hm_json *root, const char *what, hm_held *held,
+                                    hm_error **error);
 HM_MUST_USE hm_status hm_held_read(const hm_store *store, const char *id, hm_held *held,
                                    hm_error **error);
 /* Ids of all entries, sorted. */
@@ -223,13 +244,15 @@ HM_MUST_USE hm_status hm_held_bytes(const hm_store *store, uint64_t *bytes, hm_e
  */
 typedef struct hm_plan {
     char id[HM_STORE_ID_SIZE + 1]; /* of the staging name that what is removed gets first */
+    int64_t time;
     /* 1. A staged version becomes versions/DIGEST; one that is there takes its place. */
     char *staged; /* NULL: none; ends in "staging-ID", and its version.json bears that id */
     char install[HM_VERSION_DIGITS + 1];
     /* 2. `current` is made to lead to a version, or taken away; state.json remembers it. */
     bool switches;
-    char to[HM_VERSION_DIGITS + 1]; /* "": taken away */
-    hm_event_kind kind;             /* of the activation */
+    char to[HM_VERSION_DIGITS + 1];   /* "": taken away */
+    char from[HM_VERSION_DIGITS + 1]; /* what it led to before */
+    hm_event_kind kind;               /* of the activation */
     /* 3. Something goes into quarantine. */
     hm_held *held;   /* NULL: nothing; owned */
     char *held_path; /* what goes there: a version's directory, or a staging directory that step 1
@@ -244,6 +267,12 @@ typedef struct hm_plan {
 } hm_plan;
 void hm_plan_free(hm_plan *plan);
 #define hm_auto_plan HM_CLEANUP(hm_plan_free) hm_plan
+/* As the journal has it. */
+HM_MUST_USE hm_status hm_plan_write(const hm_plan *plan, hm_buf *out, hm_error **error);
+HM_MUST_USE hm_status hm_plan_parse(hm_json *root, const char *what, hm_plan *plan,
+                                    hm_error **error);
+/* Does it: what is done already is left as it is. */
+HM_MUST_USE hm_status hm_plan_do(hm_slot *slot, hm_plan *plan, hm_error **error);
 HM_MUST_USE hm_status hm_plan_init(const hm_slot *slot, hm_plan *plan, hm_error **error);
 HM_MUST_USE hm_status hm_plan_add_verdict(hm_plan *plan, const char *version, int64_t time,
                                           bool good, hm_error **error);
@@ -285,6 +314,7 @@ typedef struct hm_stage {
     char *relative; /* "models/NAME/staging-ID" */
     int fd;         /* of its model/ */
     mode_t file_mode, directory_mode;
+    bool together;     /* small files are synced all at once, when it is sealed */
     hm_tree_copy copy; /* to be given to a verification */
 } hm_stage;
 HM_MUST_USE hm_status hm_stage_open(const hm_slot *slot, hm_stage *stage, hm_error **error);
@@ -292,7 +322,46 @@ HM_MUST_USE hm_status hm_stage_open(const hm_slot *slot, hm_stage *stage, hm_err
 void hm_stage_close(hm_stage *stage);
 #define hm_auto_stage HM_CLEANUP(hm_stage_close) hm_stage
 
-/* hm_deploy() of what is in quarantine as well: `entry` is removed by the same plan. */
+/* A file beside the copied ones, read-only like them. ::HM_REFUSED when the model has one there. */
+HM_MUST_USE hm_status hm_stage_add(hm_stage *stage, const char *name, hm_bytes content,
+                                   hm_error **error);
+/* Leaves only the files of these manifests, each of which must have been copied whole. */
+HM_MUST_USE hm_status hm_stage_keep(hm_stage *stage, const hm_manifest *const *found, size_t count,
+                                    hm_error **error);
+/* Makes directories read-only, drops empty ones, and brings everything to the disk. */
+HM_MUST_USE hm_status hm_stage_seal(hm_stage *stage, hm_error **error);
+/* What is in it, with its files' states. `model` must outlive the tree. */
+HM_MUST_USE hm_status hm_stage_walk(const hm_stage *stage, hm_model *model, hm_tree *tree,
+                                    hm_error **error);
+
+/* Signature and provenance files that counted in a verification, and their places in a version. */
+typedef struct hm_proofs {
+    hm_stored_proof *list;
+    const hm_buf **content; /* per proof; the claims' own */
+    size_t count, capacity, content_capacity;
+} hm_proofs;
+void hm_proofs_free(hm_proofs *proofs);
+/* `all`: also what did not count, as far as it was read; for quarantine. */
+HM_MUST_USE hm_status hm_proofs_collect(const hm_verification *job, const hm_claim *told,
+                                        const hm_report *report, bool all, hm_proofs *proofs,
+                                        hm_error **error);
+
+/* One run of the verification of something that wants to get in. */
+typedef struct hm_attempt {
+    hm_verify_options how;
+    hm_verification job;
+    hm_claim *told;
+    hm_collection collection; /* of a model that is let through: nothing else measured it */
+    hm_report *report;
+    hm_status verdict;
+    hm_error *cause;                    /* of a verdict that is not ::HM_OK */
+    char digest[HM_VERSION_DIGITS + 1]; /* "" unless it may get in */
+} hm_attempt;
+void hm_attempt_free(hm_attempt *attempt);
+/* The manifest that the digest is of. */
+const hm_manifest *hm_attempt_manifest(const hm_attempt *attempt);
+
+/* hm_deploy(), also of what is in quarantine: `entry` is then removed by the same plan. */
 typedef struct hm_gate_call {
     hm_store *store;
     hm_model *source;
@@ -304,5 +373,20 @@ typedef struct hm_gate_call {
 } hm_gate_call;
 HM_MUST_USE hm_status hm_gate_deploy(const hm_gate_call *call, hm_report **report,
                                      hm_error **error);
+
+/* Verifies, with the bytes that are read going to `copy` and those of `known` not read at all. */
+HM_MUST_USE hm_status hm_attempt_run(const hm_gate_call *call, const hm_slot *slot,
+                                     const hm_tree_copy *copy, const hm_stored *known,
+                                     hm_attempt *attempt, hm_error **error);
+/* The version that, as far as its files' states tell, the source was deployed as; or NULL. */
+const hm_stored *hm_attempt_recall(const hm_model *source, const hm_stored_list *versions);
+
+/* Makes a version of what is staged. */
+HM_MUST_USE hm_status hm_version_build(const hm_gate_call *call, const hm_attempt *attempt,
+                                       const hm_proofs *proofs, hm_stage *stage, hm_error **error);
+/* Puts what is left of a refused model into quarantine, or only its signature files. */
+HM_MUST_USE hm_status hm_refused_hold(const hm_gate_call *call, const hm_slot *slot,
+                                      const hm_attempt *attempt, hm_stage *stage, hm_plan *plan,
+                                      hm_error **error);
 
 #endif

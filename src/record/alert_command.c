@@ -18,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { OUTPUT_LIMIT = 1024, STEP_MS = 20 };
+enum { OUTPUT_LIMIT = 512, STEP_MS = 20 };
 
 typedef struct running {
     pid_t pid;
@@ -168,18 +168,25 @@ static void wait_for(running *r, unsigned timeout_ms) {
     }
 }
 
+/* What it said, as the end of a message of one line. NULL when memory runs out. */
+static char *words_of(hm_buf *said) {
+    for (size_t i = 0; i < said->length; i++) {
+        said->data[i] = said->data[i] == '\n' ? ' ' : said->data[i];
+    }
+    while (said->length > 0 && said->data[said->length - 1] == ' ') {
+        said->length--;
+    }
+    return said->failed ? NULL
+                        : hm_textf("%s%.*s", said->length > 0 ? ": " : "", (int)said->length,
+                                   said->length > 0 ? (const char *)said->data : "");
+}
+
 static hm_status judge(const hm_alert *alert, running *r, hm_error **error) {
     const char *program = alert->to->command[0];
-    hm_auto_buf said = {.data = NULL};
-    while (r->said.length > 0 && r->said.data[r->said.length - 1] == '\n') {
-        r->said.length--;
-    }
-    hm_buf_add_text(&said, r->said.length > 0 ? ": " : "");
-    hm_buf_add_printable(&said, hm_buf_view(&r->said));
-    if (r->said.failed || hm_buf_check(&said, NULL) != HM_OK) {
+    hm_auto_free char *text = words_of(&r->said);
+    if (text == NULL) {
         return hm_fail_memory(error);
     }
-    const char *text = (const char *)said.data;
     if (r->timed_out) {
         return hm_fail(error, HM_UNDECIDED, HM_REASON_NONE,
                        "%s did not end within %u s and was killed%s", program,

@@ -8,10 +8,11 @@
 #include "net/http.h"
 #include "record/alert.h"
 
+#include <stdlib.h>
 #include <string.h>
 
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 
 enum { ANSWER_LIMIT = 1 << 20, HEADERS = 7, PAUSE_LIMIT = 24 * 60 * 60 };
 
@@ -21,11 +22,11 @@ typedef struct headers {
     size_t count;
 } headers;
 
+/* One of them is a password. */
 static void headers_free(headers *h) {
     for (size_t i = 0; i < h->count; i++) {
-        hm_auto_buf wiped = {.data = (uint8_t *)h->texts[i],
-                             .length = strlen(h->texts[i]),
-                             .capacity = strlen(h->texts[i])};
+        OPENSSL_cleanse(h->texts[i], strlen(h->texts[i]));
+        free(h->texts[i]);
     }
 }
 

@@ -45,7 +45,7 @@ static hm_status keep(round *r, hm_events *events, hm_error **error) {
     if (!r->recorder->has_ledger) {
         return HM_OK;
     }
-    if (!r->ledger_down) {
+    if (!r->ledger_down && !r->recorder->ledger_failed) {
         return hm_recorder_keep(r->recorder, events, error);
     }
     hm_status status = HM_OK;

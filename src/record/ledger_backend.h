@@ -9,7 +9,7 @@
 
 #include "record/ledger.h"
 
-/* Takes a row; a value without data is NULL. They live until it returns. */
+/* Takes a row; a value without data is NULL, and behind others is a NUL. They live until then. */
 typedef hm_status (*hm_row_fn)(void *context, const hm_bytes *values, size_t count,
                                hm_error **error);
 

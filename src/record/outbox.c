@@ -29,7 +29,14 @@ void hm_waiting_free(hm_waiting *waiting) {
 
 hm_status hm_outbox_ready(const char *directory, hm_error **error) {
     hm_auto_error cause = NULL;
-    hm_status status = hm_make_own_directory(directory, &cause);
+    hm_status status = HM_OK;
+    /* Not what is above it: that may be a store whose disk is not there today. */
+    if (mkdir(directory, 0700) != 0 && errno != EEXIST) {
+        status = hm_fail_errno(&cause, errno, "cannot make the directory %s", directory);
+    }
+    if (status == HM_OK) {
+        status = hm_check_own_directory(directory, &cause);
+    }
     if (status == HM_OK && access(directory, W_OK | X_OK) != 0) {
         status = hm_fail_errno(&cause, errno, "cannot write to the directory %s", directory);
     }

@@ -9,7 +9,12 @@
 static hm_status find_outbox(const hm_config *config, char **outbox, hm_error **error) {
     if (config->outbox == NULL && config->store == NULL) {
         bool none = false; /* then there is no outbox either */
-        return hm_state_directory("outbox", "what waits to be delivered", outbox, &none, error);
+        hm_status status =
+            hm_state_directory("outbox", "what waits to be delivered", outbox, &none, error);
+        if (status == HM_OK && !none) {
+            (void)!hm_make_own_directory(*outbox, NULL); /* if it is needed, that is said then */
+        }
+        return status;
     }
     *outbox =
         config->outbox != NULL ? hm_strdup(config->outbox) : hm_textf("%s/outbox", config->store);

@@ -188,7 +188,7 @@ def test_secrets_are_secret(hallmark, write, secret, mode, good):
 
 
 @pytest.mark.parametrize("content, key", [
-    ("tiny", "secret-file"), ("", "secret-file"), ("", "authorization-file"),
+    ("", "secret-file"), ("", "authorization-file"),
     ("a" * 20 + "\0", "secret-file"), ("Bearer x\nX-Evil: 1", "authorization-file"),
     ("Bearer \x01", "authorization-file"), ("x" * 5000, "secret-file"),
 ])  # fmt: skip
@@ -198,6 +198,13 @@ def test_bad_secrets(hallmark, write, secret, content, key):
     result = hallmark("config", "check", path, expect=3)
     assert re.search(r"config\.yaml:2:\d+: ", result.err)
     assert content == "" or content not in result.err
+
+
+def test_short_secret(hallmark, write, secret):
+    secret.write_text("7Qz9Kf")
+    path = write("alerts: [{name: a, webhook: 'https://a', secret-file: secret}]\n")
+    result = hallmark("config", "check", path, expect=3)
+    assert "shorter than 16 bytes" in result.err and "7Qz9Kf" not in result.err
 
 
 def test_missing_file(hallmark, tmp_path):

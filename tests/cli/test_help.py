@@ -21,19 +21,19 @@ OPTIONS = {
     "key list": "json help",
     "key show": "version json help",
     "key rotate": "type passphrase-file passphrase-fd no-passphrase signs-from not-after signer "
-                  "base-name remove-old-private help",
-    "key revoke": "version reason since help",
+                  "base-name remove-old-private config ledger log help",
+    "key revoke": "version reason since config ledger log help",
     "key export": "key passphrase-file passphrase-fd out expires help",
     "sign": "key passphrase-file passphrase-fd cert chain format signature hash files shards "
             "shard-size shards-signature ignore include-git follow-symlinks name-dot signer-id "
-            "key-version metadata provenance parts reuse jobs list json no-progress help",
+            "key-version metadata provenance parts reuse jobs list json no-progress config ledger log help",
     "verify": "policy key root keyring keyring-key keyring-signer keyring-min-version "
               "identity-subject identity-san identity-fingerprint signature format name "
               "provenance require-provenance provenance-dataset provenance-builder "
               "ignore include-git ignore-unsigned strict-paths fail-fast allow-symlinks "
               "allow-v0.2.0 allow-expired-certificates allow-missing-eku jobs list json "
-              "no-progress help",
-    "resign": "key passphrase-file passphrase-fd policy jobs list json no-progress help",
+              "no-progress config ledger log help",
+    "resign": "key passphrase-file passphrase-fd policy jobs list json no-progress config ledger log help",
     "digest": "hash files shards shard-size ignore include-git follow-symlinks part out jobs list json "
               "no-progress help",
     "inspect": "list json help",
@@ -214,7 +214,7 @@ def test_every_page_belongs_to_a_command(hallmark):
     assert {path.name for path in pathlib.Path(MAN).glob("*.1.scd")} <= known
 
 
-@pytest.mark.parametrize("group", ["key", "policy"])
+@pytest.mark.parametrize("group", ["key", "policy", "config"])
 def test_help_of_a_group(hallmark, group):
     result = hallmark(group, "--help", expect=0)
     listed_there = [line.split()[2] for line in result.out.splitlines()]
