@@ -8,9 +8,11 @@
  */
 #include "deploy/store.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { TRIES = 3 }; /* deployments that come in between */
 
@@ -19,10 +21,13 @@ typedef struct check {
     const char *name;
     const hm_policy *policy;
     hm_gate_options options;
+    hm_progress_fn progress; /* the caller's */
+    void *progress_context;
     hm_report *report;
     hm_stored version; /* what was current; its digest is "" when its record cannot be used */
     char current[HM_VERSION_DIGITS + 1];
-    bool astray; /* nothing is known of what `current` leads to, or it is gone */
+    bool stopped; /* by the caller: that is no event */
+    bool astray;  /* nothing is known of what `current` leads to, or it is gone */
 } check;
 
 static void check_free(check *c) {
@@ -293,8 +298,16 @@ static hm_status hold(const hm_slot *slot, hm_plan *plan, const char *digest, co
     if (!hm_store_taken(slot->store, path)) {
         return HM_OK;
     }
-    hm_status status = hm_plan_hold(slot, plan, path, source, digest, cause, report, &held, error);
-    return status == HM_OK ? describe_held(slot, path, held, error) : status;
+    /* Without the report: nobody's signature holds for a bad model. */
+    hm_status status = hm_plan_hold(slot, plan, path, source, digest, cause, NULL, &held, error);
+    if (status == HM_OK) {
+        status = describe_held(slot, path, held, error);
+    }
+    if (status == HM_OK && report != NULL) {
+        report->store.quarantine = hm_strdup(held->id);
+        status = report->store.quarantine != NULL ? HM_OK : hm_fail_memory(error);
+    }
+    return status;
 }
 
 static hm_status plan_switch(search *s, hm_plan *plan, const hm_error *cause, hm_error **error) {
@@ -321,23 +334,49 @@ static hm_status hold_others(search *s, hm_error **error) {
     hm_status status = HM_OK;
     for (size_t i = 0; i < s->bad.count && status == HM_OK; i++) {
         const bad_version *bad = &s->bad.list[i];
-        HM_CLEANUP(hm_report_free) hm_report *scratch = NULL;
         hm_auto_plan plan = {.switches = false};
-        status = hm_report_new(HM_OPERATION_CHECK, NULL, &scratch, error);
-        if (status == HM_OK) {
-            status = hm_plan_init(s->slot, &plan, error);
-        }
+        status = hm_plan_init(s->slot, &plan, error);
         if (status == HM_OK) {
             status = add_event(s->slot, &plan, HM_EVENT_REFUSED, bad->digest, "", NULL, bad->cause,
                                error);
         }
         if (status == HM_OK) {
-            status = hold(s->slot, &plan, bad->digest, bad->cause, scratch, error);
+            status = hold(s->slot, &plan, bad->digest, bad->cause, NULL, error);
         }
         if (status == HM_OK) {
             status = hm_plan_add_verdict(&plan, bad->digest, hm_time_now(), false, error);
         }
         status = status == HM_OK ? hm_slot_carry_out(s->slot, &plan, error) : status;
+    }
+    return status;
+}
+
+/*
+ * A directory or file in the place of `current` is moved away, since a link cannot take its place.
+ * What is in it is kept: somebody put it there.
+ */
+static hm_status hold_stray(const check *c, const hm_slot *slot, hm_plan *plan,
+                            const hm_error *cause, hm_error **error) {
+    struct stat st;
+    hm_held *held = NULL;
+    hm_auto_free char *current = hm_textf("%s/current", slot->relative);
+    hm_auto_free char *aside = hm_textf("%s/staging-%s", slot->relative, plan->id);
+    hm_auto_free char *source = current != NULL ? hm_store_path(slot->store, current) : NULL;
+    if (aside == NULL || source == NULL) {
+        return hm_fail_memory(error);
+    }
+    int top = slot->store->fd;
+    if (!slot->strange || fstatat(top, current, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+        !S_ISDIR(st.st_mode)) {
+        return HM_OK; /* a link or file is replaced in one step */
+    }
+    if (renameat(top, current, top, aside) != 0) {
+        return hm_fail_errno(error, errno, "cannot move %s away", source);
+    }
+    hm_status status = hm_plan_hold(slot, plan, aside, source, NULL, cause, NULL, &held, error);
+    if (status == HM_OK) {
+        c->report->store.quarantine = hm_strdup(held->id);
+        status = c->report->store.quarantine != NULL ? HM_OK : hm_fail_memory(error);
     }
     return status;
 }
@@ -352,8 +391,10 @@ static hm_status plan_failure(search *s, hm_plan *plan, const hm_error *cause, h
         c->report->store.action = "left";
     } else if (status == HM_OK) {
         status = plan_switch(s, plan, cause, error);
-        if (status == HM_OK && c->current[0] != '\0') {
-            status = hold(s->slot, plan, c->current, cause, c->report, error);
+        if (status == HM_OK) {
+            status = c->current[0] != '\0'
+                         ? hold(s->slot, plan, c->current, cause, c->report, error)
+                         : hold_stray(c, s->slot, plan, cause, error);
         }
     }
     if (status == HM_OK && c->current[0] != '\0') {
@@ -489,12 +530,18 @@ static hm_status check_once(check *c, bool *again, hm_error **error) {
     }
     if (status == HM_UNDECIDED) {
         hm_auto_error unrecorded = NULL;
-        if (last_activation(&slot) != NULL) {
+        if (last_activation(&slot) != NULL && !c->stopped) {
             (void)record(c, &slot, HM_EVENT_UNDECIDED, cause, &unrecorded);
         }
         return hm_error_move(error, &cause);
     }
     return act(c, status, &cause, again, error);
+}
+
+static bool show_progress(void *context, uint64_t done, uint64_t total) {
+    check *c = context;
+    c->stopped = c->progress != NULL && !c->progress(c->progress_context, done, total);
+    return !c->stopped;
 }
 
 static hm_status run(check *c, hm_report **report, hm_error **error) {
@@ -537,6 +584,10 @@ hm_status hm_store_check(hm_store *store, const char *name, const hm_policy *pol
         return status;
     }
     c.options = *how;
+    c.progress = how->progress;
+    c.progress_context = how->progress_context;
+    c.options.progress = show_progress;
+    c.options.progress_context = &c;
     status = run(&c, report, &kept);
     return status == HM_OK ? HM_OK : hm_error_move(error, &kept);
 }
