@@ -11,6 +11,7 @@ import pytest
 
 import gate
 import support
+from postgres import postgres  # noqa: F401
 
 CONFIGURATION = """
 hallmark-config: 1
@@ -138,3 +139,38 @@ def test_a_man_in_the_middle_with_a_key_of_his_own(store, keys, receiver):
     assert store.current() == good
     assert store.events("refused")[0]["reason"] == "untrusted-signer"
     assert "refused" in alerted(receiver)
+
+
+def test_two_hosts_share_a_ledger(hallmark, keys, tmp_path, postgres):  # noqa: F811
+    """Two stores, one PostgreSQL: both record at once, and the chain stays whole."""
+    uri = postgres.database()
+    hosts = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        hosts.append(gate.Store(hallmark, tmp_path / name, keys["openssl", "ec-p256"],
+                                {"HALLMARK_LEDGER": uri}))  # fmt: skip
+    for host in hosts:
+        host.versions(2)
+    assert len(hosts[0].told("activated")) == 4 and hosts[0].told() == hosts[1].told()
+
+    def at_once(*arguments):
+        running = [
+            subprocess.Popen(host.hallmark.command(*arguments),
+                             env=host.hallmark.environment(host.environment),
+                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            for host in hosts for _ in range(4)
+        ]  # fmt: skip
+        return {process.wait(timeout=120) for process in running}
+
+    assert at_once("check") == {support.OK}
+    assert len(hosts[0].told("verified")) == 8
+    for host in hosts:
+        host.tamper(host.current())
+    assert at_once("check") <= {support.OK, support.REFUSED}
+    for host in hosts:
+        assert len(host.stored()) == 1 and host.current() == host.stored()[0]
+        assert len(host.held()) == 1 and host.is_sound()
+        host.run("log", "verify")
+    stores = {event["store"] for event in hosts[0].events("rolled-back")}
+    assert stores == {str(host.path) for host in hosts}
+    assert len(hosts[0].told("quarantined")) == 2
