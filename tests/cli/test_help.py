@@ -11,8 +11,9 @@ import support
 COMMANDS = [["key", "generate"], ["key", "list"], ["key", "show"], ["key", "rotate"],
             ["key", "revoke"], ["key", "export"], ["sign"], ["verify"], ["resign"], ["digest"], ["inspect"],
             ["policy", "check"], ["policy", "explain"], ["config", "check"],
-            ["log", "verify"], ["log", "checkpoint"], ["log"], ["deploy"],
-            ["rollback"]]  # fmt: skip
+            ["log", "verify"], ["log", "checkpoint"], ["log"], ["deploy"], ["rollback"],
+            ["check"], ["status"], ["gc"], ["quarantine", "list"], ["quarantine", "show"],
+            ["quarantine", "release"], ["quarantine", "purge"]]  # fmt: skip
 MAN = support.ROOT / "docs" / "man"
 
 # Every option there is, so that none comes or goes unseen.
@@ -40,6 +41,15 @@ OPTIONS = {
               "no-switch full jobs list json no-progress help",
     "rollback": "to policy key store group config ledger log jobs list json no-progress help",
     "inspect": "list json help",
+    "check": "every service leave-bad policy key store group config ledger log jobs list json "
+             "no-progress help",
+    "status": "json store config help",
+    "gc": "keep dry-run json store group config ledger log help",
+    "quarantine list": "json store config help",
+    "quarantine show": "json store config help",
+    "quarantine release": "policy key dry-run no-switch store group config ledger log jobs list "
+                          "json no-progress help",
+    "quarantine purge": "older-than store group config ledger log help",
     "config check": "json help",
     "policy check": "json help",
     "policy explain": "policy name json help",

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Verifies what is current, and acts on what it finds.
+ *
+ * The reading is done without the model's lock, which a deployment must not wait for as long as a
+ * large model takes. Before anything is done the lock is taken, and `current` must still lead to
+ * the very copy that was read; otherwise the check begins again.
+ */
+#include "deploy/check.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { TRIES = 3 }; /* deployments that come in between */
+
+static void check_free(hm_check *c) {
+    hm_stored_free(&c->version);
+    hm_report_free(&c->report);
+}
+
+const hm_activation *hm_check_last(const hm_slot *slot) {
+    return slot->state.count > 0 ? &slot->state.history[slot->state.count - 1] : NULL;
+}
+
+hm_status hm_check_event(const hm_slot *slot, hm_plan *plan, hm_event_kind kind, const char *digest,
+                         const char *previous, const hm_report *report, const hm_error *cause,
+                         hm_error **error) {
+    hm_event *event = NULL;
+    hm_status status = hm_plan_add_event(slot, plan, kind, digest[0] != '\0' ? digest : NULL,
+                                         report, cause, &event, error);
+    if (status == HM_OK && previous[0] != '\0' && event->previous == NULL) {
+        event->previous = hm_strdup(previous);
+        status = event->previous != NULL ? HM_OK : hm_fail_memory(error);
+    }
+    return status;
+}
+
+/* ---- reading -------------------------------------------------------------------------------- */
+
+/* `current` is not as the last step left it, and leads to no version. */
+static bool is_astray(const hm_slot *slot) {
+    const hm_activation *last = hm_check_last(slot);
+    return slot->current[0] == '\0' &&
+           (slot->strange || (last != NULL && last->version[0] != '\0'));
+}
+
+static hm_status describe_slot(hm_check *c, const hm_slot *slot, hm_error **error) {
+    hm_store_note *note = &c->report->store;
+    note->path = hm_strdup(c->store->path);
+    note->name = hm_strdup(c->name);
+    hm_check_copy(note->version, slot->current);
+    hm_check_copy(note->previous, slot->current);
+    hm_check_copy(note->current, slot->current);
+    return note->path != NULL && note->name != NULL ? HM_OK : hm_fail_memory(error);
+}
+
+/*
+ * Nothing is served by `current`, or nobody knows what. Whoever can bend the link decides what is
+ * served, so it is a failure like a changed file; unless it was taken away by the store itself.
+ */
+static hm_status judge_missing(const hm_check *c, const hm_slot *slot, hm_error **error) {
+    if (slot->strange) {
+        return hm_fail(error, HM_REFUSED, HM_REASON_MALFORMED,
+                       "`current` of %s does not lead to a version of the store", c->name);
+    }
+    if (c->astray) {
+        return hm_fail(error, HM_REFUSED, HM_REASON_MISSING_FILE, "`current` of %s is gone",
+                       c->name);
+    }
+    if (hm_check_last(slot) == NULL) {
+        (void)hm_fail(error, HM_UNDECIDED, HM_REASON_NONE,
+                      "%s has no current version: there is nothing to verify", c->name);
+        hm_error_add_hint(error, "`hallmark rollback %s --to VERSION` makes one current", c->name);
+        return HM_UNDECIDED;
+    }
+    (void)hm_fail(error, HM_REFUSED, HM_REASON_MISSING_FILE,
+                  "nothing of %s is served: `current` was taken away", c->name);
+    hm_error_add_hint(error,
+                      "`hallmark deploy` a good version; `hallmark status %s` shows what "
+                      "there is",
+                      c->name);
+    return HM_REFUSED;
+}
+
+/* Whether a file of the store can be read, whatever it says. */
+static bool can_be_read(const hm_store *store, const char *relative) {
+    hm_auto_buf content = {0};
+    hm_auto_fd fd = hm_open_beneath(store->fd, relative, O_RDONLY | O_NONBLOCK | O_NOCTTY, false);
+    return fd >= 0 && hm_read_fd(fd, relative, HM_STORE_FILE_LIMIT, &content, NULL) == HM_OK;
+}
+
+/*
+ * A version whose record is gone or says nothing, or whose files are gone, is a bad one: whoever
+ * could spoil a record would else have the model served unverified for ever. A disk that does not
+ * answer is something else.
+ */
+static hm_status judge_undecided(const hm_slot *slot, hm_error **cause, hm_error **error) {
+    hm_auto_free char *path = hm_slot_version_path(slot, slot->current);
+    hm_auto_free char *record = path != NULL ? hm_textf("%s/version.json", path) : NULL;
+    hm_auto_free char *model = path != NULL ? hm_textf("%s/model", path) : NULL;
+    if (record == NULL || model == NULL) {
+        return hm_fail_memory(error);
+    }
+    bool gone = !hm_store_taken(slot->store, record) || !hm_store_taken(slot->store, model);
+    hm_stored again = {.deployed = 0};
+    bool damaged = !gone &&
+                   hm_stored_read(slot->store, path, slot->current, &again, NULL) != HM_OK &&
+                   can_be_read(slot->store, record);
+    hm_stored_free(&again);
+    return gone || damaged
+               ? hm_fail(error, HM_REFUSED, gone ? HM_REASON_MISSING_FILE : HM_REASON_MALFORMED,
+                         "%s", hm_error_message(*cause))
+               : hm_error_move(error, cause);
+}
+
+static hm_status verify_current(hm_check *c, const hm_slot *slot, hm_error **error) {
+    hm_auto_error cause = NULL;
+    hm_check_copy(c->current, slot->current);
+    c->astray = is_astray(slot);
+    if (slot->current[0] == '\0') {
+        return judge_missing(c, slot, error);
+    }
+    hm_auto_free char *path = hm_slot_version_path(slot, slot->current);
+    if (path == NULL) {
+        return hm_fail_memory(error);
+    }
+    hm_status status = hm_stored_read(c->store, path, slot->current, &c->version, &cause);
+    if (status == HM_OK) {
+        status = hm_stored_verify(slot, &c->version, c->policy, &c->options, c->report, &cause);
+    } else {
+        hm_stored_free(&c->version);
+        c->version = (hm_stored){.deployed = 0};
+    }
+    return status == HM_OK          ? HM_OK
+           : status == HM_UNDECIDED ? judge_undecided(slot, &cause, error)
+                                    : hm_error_move(error, &cause);
+}
+
+/* ---- recording ------------------------------------------------------------------------------ */
+
+/*
+ * A service would fill the ledger with what nobody doubts: of the verdicts that say the same as the
+ * one before, the first of each day is recorded.
+ */
+static bool worth_recording(const hm_check *c, const hm_slot *slot, int64_t now) {
+    enum { DAY = 86400 };
+    const hm_verdict *before = hm_slot_state_verdict(&slot->state, c->current);
+    return (c->options.flags & HM_GATE_ROUTINE) == 0 || before == NULL || !before->good ||
+           before->time / DAY != now / DAY;
+}
+
+static hm_status note_success(hm_check *c, hm_slot *slot, hm_status verdict, const hm_error *cause,
+                              hm_error **error) {
+    hm_auto_plan plan = {.switches = false};
+    int64_t now = hm_time_now();
+    hm_status status = hm_plan_init(slot, &plan, error);
+    if (status == HM_OK && worth_recording(c, slot, now)) {
+        status =
+            hm_check_event(slot, &plan, verdict == HM_OK ? HM_EVENT_VERIFIED : HM_EVENT_LET_THROUGH,
+                           c->current, "", c->report, cause, error);
+    }
+    if (status == HM_OK) {
+        status = hm_plan_add_verdict(&plan, c->current, now, true, error);
+    }
+    return status == HM_OK ? hm_slot_carry_out(slot, &plan, error) : status;
+}
+
+/* Records an event that changes nothing, and needs no lock. */
+static hm_status record(hm_check *c, const hm_slot *slot, hm_event_kind kind, const hm_error *cause,
+                        hm_error **error) {
+    hm_auto_plan plan = {.switches = false};
+    hm_status status = hm_plan_init(slot, &plan, error);
+    if (status == HM_OK) {
+        status = hm_check_event(slot, &plan, kind, c->current, "", NULL, cause, error);
+    }
+    return status == HM_OK ? hm_recorder_add(c->store->recorder, &plan.events, error) : status;
+}
+
+/* ---- the verb ------------------------------------------------------------------------------- */
+
+/* Whether the place is still as it was read: nobody has deployed or repaired in between. */
+static bool unchanged(const hm_check *c, const hm_slot *slot) {
+    hm_auto_stored now = {.deployed = 0};
+    if (strcmp(c->current, slot->current) != 0 || c->astray != is_astray(slot)) {
+        return false;
+    }
+    hm_auto_free char *path = hm_slot_version_path(slot, slot->current);
+    if (slot->current[0] == '\0' || c->version.digest[0] == '\0' || path == NULL) {
+        return true;
+    }
+    return hm_stored_read(c->store, path, slot->current, &now, NULL) != HM_OK ||
+           strcmp(now.id, c->version.id) == 0;
+}
+
+/* A bad version that could not be acted upon is refused all the same, and is said to be served. */
+static hm_status still_served(const hm_check *c, const hm_error *cause, hm_error **why,
+                              hm_error **error) {
+    (void)hm_fail(error, HM_REFUSED, hm_error_reason(cause), "%s", hm_error_message(cause));
+    hm_error_add_hint(error, "%s of %s is still current: %s",
+                      c->current[0] != '\0' ? "this version" : "nothing", c->name,
+                      hm_error_message(*why));
+    return HM_REFUSED;
+}
+
+static hm_status act(hm_check *c, hm_status verdict, hm_error **cause, bool *again,
+                     hm_error **error) {
+    hm_auto_slot slot = {.lock = -1};
+    hm_auto_error why = NULL;
+    bool good = verdict == HM_OK || verdict == HM_LET_THROUGH;
+    hm_status status = hm_slot_open(c->store, c->name, HM_SLOT_EXISTING, &slot, &why);
+    if (status == HM_OK && !unchanged(c, &slot)) {
+        *again = true;
+        return HM_UNDECIDED;
+    }
+    if (status == HM_OK) {
+        status = good ? note_success(c, &slot, verdict, *cause, &why)
+                      : hm_check_replace(c, &slot, *cause, &why);
+    }
+    if (good) {
+        /* Somebody is at work on the model: that it was verified is noted the next time. */
+        return verdict == HM_OK && slot.lock >= 0 && status != HM_OK
+                   ? hm_error_move(error, &why)
+                   : (verdict == HM_OK ? HM_OK : hm_error_move(error, cause));
+    }
+    return status == HM_OK ? hm_error_move(error, cause) : still_served(c, *cause, &why, error);
+}
+
+static hm_status check_once(hm_check *c, bool *again, hm_error **error) {
+    hm_auto_slot slot = {.lock = -1};
+    hm_auto_error cause = NULL;
+    *again = false;
+    hm_status status =
+        hm_slot_open(c->store, c->name, HM_SLOT_READ | HM_SLOT_EXISTING, &slot, error);
+    if (status == HM_OK) {
+        status = describe_slot(c, &slot, error);
+    }
+    if (status != HM_OK) {
+        return status;
+    }
+    status = verify_current(c, &slot, &cause);
+    bool taken_away = status == HM_REFUSED && slot.current[0] == '\0' && !c->astray;
+    if (taken_away) {
+        return hm_error_move(error, &cause); /* that was told when it happened */
+    }
+    if (status == HM_UNDECIDED) {
+        hm_auto_error unrecorded = NULL;
+        if (hm_check_last(&slot) != NULL && !c->stopped) {
+            (void)record(c, &slot, HM_EVENT_UNDECIDED, cause, &unrecorded);
+        }
+        return hm_error_move(error, &cause);
+    }
+    return act(c, status, &cause, again, error);
+}
+
+static bool show_progress(void *context, uint64_t done, uint64_t total) {
+    hm_check *c = context;
+    c->stopped = c->progress != NULL && !c->progress(c->progress_context, done, total);
+    return !c->stopped;
+}
+
+static hm_status run(hm_check *c, hm_report **report, hm_error **error) {
+    bool again = true;
+    hm_status status = HM_UNDECIDED;
+    for (int i = 0; i < TRIES && again; i++) {
+        check_free(c);
+        c->version = (hm_stored){.deployed = 0};
+        status = hm_report_new(HM_OPERATION_CHECK, NULL, &c->report, error);
+        again = false;
+        status = status == HM_OK ? check_once(c, &again, error) : status;
+    }
+    if (again) {
+        status = hm_fail(error, HM_UNDECIDED, HM_REASON_NONE,
+                         "%s is being changed all the time: it was not verified", c->name);
+    }
+    return hm_report_finish(&c->report, status, error, report);
+}
+
+hm_status hm_store_check(hm_store *store, const char *name, const hm_policy *policy,
+                         const hm_gate_options *options, hm_report **report, hm_error **error) {
+    static const hm_gate_options none = HM_GATE_OPTIONS_INIT;
+    hm_auto_error kept = NULL;
+    const hm_gate_options *how = options != NULL ? options : &none;
+    HM_CLEANUP(check_free) hm_check c = {.store = store, .name = name, .policy = policy};
+    if (report != NULL) {
+        *report = NULL;
+    }
+    hm_status status = hm_check_options("hm_store_check", how->size, sizeof *how, how->flags,
+                                        HM_GATE_LEAVE_BAD | HM_GATE_ROUTINE, error);
+    if (status == HM_OK) {
+        status = hm_store_check_name(name, error);
+    }
+    if (status == HM_OK && (store->flags & HM_STORE_READ) != 0) {
+        status =
+            hm_fail(error, HM_USAGE, HM_REASON_NONE,
+                    "hm_store_check acts on what it finds: the store is open for reading only");
+    }
+    if (status != HM_OK) {
+        return status;
+    }
+    c.options = *how;
+    c.progress = how->progress;
+    c.progress_context = how->progress_context;
+    c.options.progress = show_progress;
+    c.options.progress_context = &c;
+    status = run(&c, report, &kept);
+    return status == HM_OK ? HM_OK : hm_error_move(error, &kept);
+}
