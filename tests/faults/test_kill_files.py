@@ -13,17 +13,9 @@ import pytest
 import support
 import test_faults
 import tracing
-from tracing import tracer_tool  # noqa: F401: a fixture
 
 SIGNING = ["sign-oms-directory", "sign-oms-new", "sign-both", "sign-provenance"]
 KEYRINGS = ["rotate", "revoke", "export", "verify-keyring"]
-
-
-@pytest.fixture
-def fast():
-    folder = tracing.fast_folder()
-    yield folder
-    tracing.remove(folder)
 
 
 @pytest.fixture
@@ -31,11 +23,6 @@ def scenario(request, hallmark, keys, fast):
     folder = fast / "work"
     folder.mkdir()
     return test_faults.SCENARIOS[request.param](hallmark, keys, folder)
-
-
-@pytest.fixture
-def tracer(hallmark, tracer_tool, fast, tmp_path):  # noqa: F811
-    return tracing.Tracer(hallmark, tracer_tool, [fast / "work"], tmp_path)
 
 
 def state(scenario):
@@ -103,7 +90,7 @@ def test_power_fails_anywhere(tracer, scenario, fast, record_property):
 
 
 @pytest.fixture
-def script(tracer_tool, fast, tmp_path):  # noqa: F811
+def script(tracer_tool, fast, tmp_path):
     """Runs a script of Python's under the tracer."""
     work = fast / "work"
     work.mkdir()

@@ -10,8 +10,6 @@ import signal
 import subprocess
 import tempfile
 
-import pytest
-
 import support
 
 KILLED = 128 + signal.SIGKILL
@@ -117,17 +115,3 @@ def points(changes, most=None):
 def _same(one, other):
     writes = ("write", "pwrite64", "writev", "pwritev", "copy_file_range")
     return one["call"] in writes and other["call"] in writes and one["paths"] == other["paths"]
-
-
-@pytest.fixture(scope="session")
-def tracer_tool(hallmark, sanitizer):
-    if sanitizer == "tsan" or hallmark.wrapper:
-        pytest.skip("the tracer does not go with ThreadSanitizer and valgrind")
-    return build(hallmark)
-
-
-@pytest.fixture
-def fast():
-    folder = fast_folder()
-    yield folder
-    remove(folder)
