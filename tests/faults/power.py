@@ -213,11 +213,14 @@ def contents_beneath(roots):
 
 def failures(trace, contents, states, dice=2):
     """(point, variant, image): each different tree that a failure of power after some change may
-    leave, once."""
+    leave, once; and again those after the last change, when the command may have said that all is
+    done."""
     disk = Disk(trace.changes[0], contents, states)
     seen = set()
     for change in trace.changes[1:]:
         disk.step(change)
+        if change is trace.changes[-1]:
+            seen.clear()
         tosses = [f"random {change['n']}.{i}" for i in range(dice)] if disk.pending else []
         for variant in [*VARIANTS, *tosses]:
             image = disk.after_failure(variant)
