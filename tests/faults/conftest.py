@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests with the tracer share."""
 
+import subprocess
+
 import pytest
 import tracing
 
@@ -9,7 +11,12 @@ import tracing
 def tracer_tool(hallmark, sanitizer):
     if sanitizer == "tsan" or hallmark.wrapper:
         pytest.skip("the tracer does not go with ThreadSanitizer and valgrind")
-    return tracing.build(hallmark)
+    tool = tracing.build(hallmark)
+    trial = [tool, "--under", "/proc", "--log", "/dev/null", "true"]
+    done = subprocess.run(trial, capture_output=True, check=False)
+    if done.returncode == tracing.FAILED:
+        pytest.skip(f"processes cannot be traced here: {done.stderr.decode()}")
+    return tool
 
 
 @pytest.fixture

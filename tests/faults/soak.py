@@ -59,7 +59,9 @@ class Ground:
             self.worlds.append(self._world(base, keys))
 
     def _world(self, base, keys):
-        world = store_world.World(self.program, keys, base, sizes=(200_000, 3000))
+        world = store_world.World(
+            self.program, keys, base, sizes=(200_000, 3000), ledger=self.options.ledger
+        )
         other = keys["openssl", "ec-p384"]
         world.believe(world.key, other)
         for label in GOOD:
@@ -76,8 +78,6 @@ class Ground:
         world.model("strange", key=world.stranger)
         for label in ("unsigned", "strange"):
             del world.known[world.digests[label]]
-        if self.options.ledger:
-            world.config.write_text(world.config.read_text() + f"ledger: {self.options.ledger}\n")
         return world
 
 
@@ -373,7 +373,7 @@ def soak(options, say=print):
             say(f"round {number}: {dict(total)}")
     total["rounds"] = number
     for world in ground.worlds:
-        total["events in the ledger"] += len(world.events())
+        total["events in the ledger"] += len(world.own_events())
     if options.folder is None:
         tracing.remove(folder)
     return total

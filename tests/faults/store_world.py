@@ -15,6 +15,7 @@ import re
 import shutil
 import sqlite3
 import stat
+import subprocess
 import tempfile
 
 import support
@@ -23,6 +24,7 @@ import tracing
 NAME = "bert"
 CURRENT = re.compile(r"versions/([0-9a-f]{64})/model")
 SWITCHES = ("activated", "rolled-back", "deactivated")
+ENTRIES = "SELECT sequence, previous, digest, id, event FROM {} ORDER BY sequence"
 TEMPORARY = re.compile(r"\.hallmark-|^\.tmp|-journal$|^staging-|^journal\.json$")
 
 
@@ -47,7 +49,7 @@ def files_beneath(folder):
 class World:
     """Models, keys, a policy and a store, all beneath `base`; what commands change is in work/."""
 
-    def __init__(self, hallmark, keys, base, *, sizes=(5000, 300)):
+    def __init__(self, hallmark, keys, base, *, sizes=(5000, 300), ledger=None):
         self.hallmark = hallmark
         self.base = pathlib.Path(base)
         self.work = self.base / "work"
@@ -56,6 +58,7 @@ class World:
         self.policy = self.base / "policy.yaml"
         self.config = self.base / "config.yaml"
         self.sizes = sizes
+        self.ledger = ledger  # a PostgreSQL URI; otherwise the store's own file
         self.key = keys["openssl", "ec-p256"]
         self.stranger = keys["openssl", "ec-p256", "stranger"]
         self.known = {}  # model digest -> {path: SHA-256}: what may be served
@@ -64,7 +67,7 @@ class World:
         self.work.mkdir()
         self.sources.mkdir()
         self.believe(self.key)
-        self.config.write_text("quarantine:\n  keep-refused: true\n")
+        self.config.write_text("hallmark-config: 1\nquarantine:\n  keep-refused: true\n")
         self.config.chmod(0o600)
 
     def believe(self, *keys):
@@ -76,8 +79,13 @@ class World:
 
     @property
     def env(self):
-        return {"HALLMARK_STATE_DIR": self.work / "state", "HALLMARK_STORE": self.store,
-                "HALLMARK_POLICY": self.policy, "HALLMARK_CONFIG": self.config}  # fmt: skip
+        return {
+            "HALLMARK_STATE_DIR": self.work / "state",
+            "HALLMARK_STORE": self.store,
+            "HALLMARK_POLICY": self.policy,
+            "HALLMARK_CONFIG": self.config,
+            "HALLMARK_LEDGER": self.ledger,
+        }
 
     def run(self, *arguments, **options):
         return self.hallmark(*arguments, env=self.env, **options)
@@ -156,6 +164,8 @@ class World:
 
     def events(self):
         """All events, the chain computed anew."""
+        if self.ledger:
+            return self._chain(*self._read_postgres())
         if not (self.store / "ledger.db").exists():
             return []
         with tempfile.TemporaryDirectory() as scratch:
@@ -163,19 +173,27 @@ class World:
                 shutil.copy(path, scratch)
             db = sqlite3.connect(f"{scratch}/ledger.db")
             try:
-                return self._read(db)
+                if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'ledger'").fetchall():
+                    return []
+                assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+                [(first,)] = db.execute("SELECT id FROM ledger").fetchall()
+                return self._chain(first, db.execute(ENTRIES.format("entries")).fetchall())
             finally:
                 db.close()
 
+    def _read_postgres(self):
+        def ask(text):
+            done = subprocess.run(["psql", self.ledger, "-XAtqc", text], capture_output=True,
+                                  check=True)  # fmt: skip
+            return done.stdout.decode().splitlines()
+
+        rows = [row.split("|", 4) for row in ask(ENTRIES.format("hallmark.entries"))]
+        (first,) = ask("SELECT id FROM hallmark.ledger")
+        return first, [(int(row[0]), *row[1:]) for row in rows]
+
     @staticmethod
-    def _read(db):
-        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'ledger'").fetchall():
-            return []
-        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        [(previous,)] = db.execute("SELECT id FROM ledger").fetchall()
+    def _chain(previous, rows):
         events, ids = [], set()
-        rows = db.execute("SELECT sequence, previous, digest, id, event FROM entries"
-                          " ORDER BY sequence")  # fmt: skip
         for number, (sequence, before, digest, identifier, text) in enumerate(rows, 1):
             entry = f'{{"sequence":{number},"previous":"{previous}","event":{text}}}'
             assert (sequence, before, digest) == (number, previous, sha256(entry.encode()))
@@ -186,10 +204,14 @@ class World:
             previous = digest
         return events
 
+    def own_events(self):
+        """Those of this store: others may share the ledger."""
+        return [event for event in self.events() if event.get("store") == str(self.store)]
+
     def check_events(self, name=NAME):
         """They tell how it came that the store is as it is: every switch once and in order."""
         served, present, held = None, set(), {}
-        for event in self.events():
+        for event in self.own_events():
             kind = event["event"]
             if kind in ("quarantined", "purged", "released") and event.get("quarantine"):
                 self._held(held, event)
@@ -221,7 +243,7 @@ class World:
 
     def count(self, *kinds, name=NAME):
         return sum(event["event"] in kinds and event.get("model") == name
-                   for event in self.events())  # fmt: skip
+                   for event in self.own_events())  # fmt: skip
 
     # ---- quarantine and the whole ---------------------------------------------------------------
 

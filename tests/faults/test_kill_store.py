@@ -8,6 +8,7 @@ what happened. HALLMARK_FAULTS=full: no points are left out.
 
 import dataclasses
 import shutil
+import time
 import typing
 
 import power
@@ -17,8 +18,10 @@ import support
 import tracing
 from store_world import NAME
 
-# More trees than that, of those that a failure of power may leave, are sampled evenly.
-MOST_IMAGES = 10**9 if tracing.FULL else 60
+# More than that are sampled evenly: of calls to be killed at, and of trees that a failure of power
+# may leave.
+MOST_POINTS = 20 if tracing.SLOW else 150
+MOST_IMAGES = 15 if tracing.SLOW else 60
 
 
 @dataclasses.dataclass
@@ -164,7 +167,7 @@ def test_killed_anywhere(tracer, case, record_property):
     world, case = case
     counted = whole_run(tracer, world, case)
     switches = world.count(*store_world.SWITCHES)
-    chosen = tracing.points(counted.changes, most=400)
+    chosen = tracing.points(counted.changes, MOST_POINTS)
     for at in chosen:
         for when in ("before", "after"):
             world.restore()
@@ -186,18 +189,37 @@ def test_power_fails_anywhere(tracer, case, record_property):
     recorded = whole_run(tracer, world, case, states=True)
     switches = world.count(*store_world.SWITCHES)
     images = list(power.failures(recorded, contents, tracer.states))
-    step = max(1, -(-len(images) // MOST_IMAGES))
-    chosen = [image for i, image in enumerate(images)
-              if i % step == 0 or image[0] == recorded.changes[-1]["n"]]  # fmt: skip
+    last = recorded.changes[-1]["n"]
+    chosen = tracing.evenly([image for image in images if image[0] != last], MOST_IMAGES)
+    chosen += [image for image in images if image[0] == last]
     for at, variant, image in chosen:
         shutil.rmtree(world.work)
         world.work.mkdir()
         image.build()
         try:
-            check(world, case, switches, done=at == recorded.changes[-1]["n"])
+            check(world, case, switches, done=at == last)
         except AssertionError as problem:
             change = recorded.changes[at]
             pytest.fail(f"power failed after change {at}, {change['call']} {change['paths']}, "
                         f"{variant}: {problem}")  # fmt: skip
     record_property("images", len(chosen))
     print(f"\n{len(chosen)} of {len(images)} different trees that a failure of power could leave")
+
+
+def test_killed_while_deploying_what_is_there(hallmark, keys, tracer_tool, tmp_path):
+    """On a disk whose times can be relied on, and once the files are old enough, nothing is read
+    but the signature. The store stays as it is, so it is never put back here."""
+    base = tmp_path / "base"
+    base.mkdir()
+    world = store_world.World(hallmark, keys, base)
+    case = CASES["deploy again"]
+    case.prepare(world)
+    time.sleep(3.1)
+    world.run(*case.command(world), expect=support.OK)
+    tracer = tracing.Tracer(hallmark, tracer_tool, [world.work], tmp_path)
+    counted = whole_run(tracer, world, case)
+    switches = world.count(*store_world.SWITCHES)
+    for at in tracing.points(counted.changes, MOST_POINTS):
+        for when in ("before", "after"):
+            tracer(case.command(world), env=world.env, **{when: at})
+            check(world, case, switches)

@@ -16,6 +16,8 @@ KILLED = 128 + signal.SIGKILL
 FAILED = 125
 # All points, not a choice of them: HALLMARK_FAULTS=full.
 FULL = os.environ.get("HALLMARK_FAULTS") == "full"
+# With a sanitizer each run takes several times as long.
+SLOW = bool(os.environ.get("HALLMARK_SANITIZER"))
 
 
 def build(hallmark):
@@ -96,20 +98,26 @@ class Tracer:
 
 def points(changes, most=None):
     """The numbers of the changes to be killed at. Calls that failed changed nothing, and are left
-    out. Of many writes to the same file in a row the first, the middle and the last are kept when
-    there are more than `most` points in all."""
+    out. When there are more than `most`, of many writes to the same file in a row the first, the
+    middle and the last are kept, and then so many of all, evenly."""
     made = [change for change in changes if change.get("result", 0) >= 0]
     if most is None or FULL or len(made) <= most:
         return [change["n"] for change in made]
-    runs, chosen = [], []
+    runs = []
     for change in made:
         if runs and _same(runs[-1][-1], change):
             runs[-1].append(change)
         else:
             runs.append([change])
-    for run in runs:
-        chosen += {run[i]["n"] for i in (0, len(run) // 2, -1)}
-    return sorted(chosen)
+    chosen = sorted({run[i]["n"] for run in runs for i in (0, len(run) // 2, -1)})
+    return evenly(chosen, most)
+
+
+def evenly(items, most):
+    """At most so many of them, the first and the last among them."""
+    if FULL or len(items) <= most:
+        return items
+    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
 
 
 def _same(one, other):
