@@ -66,7 +66,7 @@ struct call {
 #define BY_PATHS(name, effect)                                                                     \
     { SYS_##name, #name, effect, 0, 0, 1, 0, 2 }
 #define AT(name, effect, dir)                                                                      \
-    { SYS_##name, #name, effect, 0, dir, dir + 1, 0, 0 }
+    { SYS_##name, #name, effect, 0, dir, (dir) + 1, 0, 0 }
 #define AT_BOTH(name, effect)                                                                      \
     { SYS_##name, #name, effect, 0, 1, 2, 3, 4 }
 
@@ -272,7 +272,7 @@ static bool path_argument(const struct change *change, int dir, int path, char *
         return false;
     int fd = dir != 0 ? (int)change->arguments[dir - 1] : AT_FDCWD;
     if (relative[0] == '/') {
-        strcpy(out, relative);
+        snprintf(out, PATH_ROOM, "%s", relative);
         return true;
     }
     if (!path_of_fd(change->task, fd, out))
