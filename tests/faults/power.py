@@ -46,7 +46,8 @@ class File:
             return b""
         if fate == "kept" or self.data == self.data_d:
             return self.data
-        return self.data_d if fate == "lost" else self.data[: (len(self.data) + 1) // 2]
+        half = (len(self.data) + 1) // 2
+        return self.data_d if fate == "lost" else self.data[:half] + self.data_d[half:]
 
 
 @dataclasses.dataclass

@@ -100,10 +100,10 @@ class World:
         (folder / "layers" / "weights.bin").write_bytes(support.content(label, self.sizes[0]))
         (folder / "vocabulary").write_bytes(support.content("all", self.sizes[1]))
         (folder / "config.json").write_text(json.dumps({"name": label}))
-        if signed:
-            self.sign(folder, key or self.key)
         found = self.hallmark("digest", folder, "--json", expect=support.OK).json()
         digest = found["model"]["model_digest"]
+        if signed:
+            self.sign(folder, key or self.key)
         self.digests[label] = digest
         content = files_beneath(folder)
         signature = content.pop("model.sig", None)

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 
+
 import power
 import pytest
 import support
@@ -56,7 +57,7 @@ def test_killed_anywhere(tracer, scenario, record_property):
             assert trace.killed, trace.result
             try:
                 check(scenario, trace)
-            except AssertionError as problem:
+            except (AssertionError, OSError) as problem:
                 pytest.fail(f"killed {when} change {at}, {trace.last}: {problem}")
     record_property("points", len(chosen))
     print(f"killed before and after {len(chosen)} changes")
@@ -78,7 +79,7 @@ def test_power_fails_anywhere(tracer, scenario, fast, record_property):
         count += 1
         try:
             check(scenario, lost)
-        except AssertionError as problem:
+        except (AssertionError, OSError) as problem:
             change = recorded.changes[at]
             pytest.fail(f"power failed after change {at}, {change['call']} {change['paths']}, "
                         f"{variant}: {problem}")  # fmt: skip

@@ -8,6 +8,7 @@ what happened. HALLMARK_FAULTS=full: no points are left out.
 
 import dataclasses
 import shutil
+import sqlite3
 import time
 import typing
 
@@ -158,7 +159,7 @@ def check(world, case, switches, done=False):
         world.run("status", "--json", expect=support.OK)
         world.run("log", "verify", expect=support.OK)
         assert world.count(*store_world.SWITCHES) == switches, "switched more than once"
-    except AssertionError as problem:
+    except (AssertionError, OSError, sqlite3.Error) as problem:
         raise AssertionError(f"{problem}\nafter the second run, which ended so:\n{result}") from None
 
 
@@ -175,7 +176,7 @@ def test_killed_anywhere(tracer, case, record_property):
             assert trace.killed, trace.result
             try:
                 check(world, case, switches)
-            except AssertionError as problem:
+            except (AssertionError, OSError, sqlite3.Error) as problem:
                 pytest.fail(f"killed {when} change {at}, {trace.last}: {problem}")
     record_property("points", 2 * len(chosen))
     print(f"\nkilled before and after {len(chosen)} of {len(counted.changes)} calls")
@@ -198,7 +199,7 @@ def test_power_fails_anywhere(tracer, case, record_property):
         image.build()
         try:
             check(world, case, switches, done=at == last)
-        except AssertionError as problem:
+        except (AssertionError, OSError, sqlite3.Error) as problem:
             change = recorded.changes[at]
             pytest.fail(f"power failed after change {at}, {change['call']} {change['paths']}, "
                         f"{variant}: {problem}")  # fmt: skip

@@ -6,6 +6,7 @@ and once the trouble is over, the next command puts everything in order.
 """
 
 import errno
+import sqlite3
 
 import pytest
 import store_world
@@ -57,6 +58,6 @@ def test_each_call_fails(hallmark, shim_library, case, fault, tmp_path):  # noqa
             if result.rc == support.OK:
                 assert world.current() == (case.ends and world.digests[case.ends])
             test_kill_store.check(world, case, switches)
-        except AssertionError as problem:
+        except (AssertionError, OSError, sqlite3.Error) as problem:
             pytest.fail(f"{fault} at call {at} of {report.calls} ({fired.name}): {problem}\n"
                         f"of the run that failed\n{result}", pytrace=False)  # fmt: skip
