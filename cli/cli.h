@@ -65,10 +65,16 @@ extern const cli_command cli_key_export;
 extern const cli_command cli_sign;
 extern const cli_command cli_verify;
 extern const cli_command cli_resign;
+extern const cli_command cli_deploy;
+extern const cli_command cli_rollback;
 extern const cli_command cli_digest;
 extern const cli_command cli_inspect;
 extern const cli_command cli_policy_check;
 extern const cli_command cli_policy_explain;
+extern const cli_command cli_config_check;
+extern const cli_command cli_log;
+extern const cli_command cli_log_verify;
+extern const cli_command cli_log_checkpoint;
 extern const cli_command cli_model_signing;
 
 /*
@@ -131,10 +137,69 @@ bool cli_ask_passphrase(void *context, const char *what, bool again, char *buffe
                         size_t *length);
 
 /*
- * The policy file to use: `given`, else what HALLMARK_POLICY names, else the system's, if there is
- * one; else NULL.
+ * The policy file to use: `given`, else what HALLMARK_POLICY or else the configuration names, else
+ * the system's, if there is one; else NULL. `config` may be NULL.
  */
-const char *cli_policy_file(const char *given);
+const char *cli_policy_file(const char *given, const hm_config *config);
+
+/* Where events go: what the command line says above the configuration. */
+typedef struct cli_record {
+    const char *config;
+    const char *ledger;
+    const char *log;
+} cli_record;
+#define CLI_RECORD_OPTIONS(type)                                                                   \
+    CLI_OPTION(type, record.config, CLI_TEXT, "config", "FILE",                                    \
+               "The configuration. Default: the file that HALLMARK_CONFIG names, "                 \
+               "or " HM_CONFIG_FILE "."),                                                          \
+        CLI_OPTION(type, record.ledger, CLI_TEXT, "ledger", "URI",                                 \
+                   "Record what is done in this ledger: sqlite:FILE or postgresql://..."),         \
+        CLI_OPTION(type, record.log, CLI_TEXT, "log", "FORM",                                      \
+                   "Write each event to standard error: json, a line of JSON each, or none.")
+
+typedef struct cli_recording {
+    hm_config *config;
+    hm_recorder *recorder; /* NULL until cli_record_open() */
+} cli_recording;
+/* Reads the configuration. Whatever the status, to be ended by cli_record_close(). */
+hm_status cli_record_load(const cli_record *given, cli_recording *recording, hm_error **error);
+/* Before anything is done: whether it can be recorded. */
+hm_status cli_record_open(cli_recording *recording, hm_error **error);
+/*
+ * Records how a command ended, before that is told. Returns the status, or HM_UNDECIDED with the
+ * cause in place of report and error when a success could not be recorded.
+ */
+hm_status cli_record_report(cli_recording *recording, const char *operation, const char *model,
+                            hm_status status, hm_report **report, hm_error **error);
+hm_status cli_record_key(cli_recording *recording, const char *event, const char *keyring,
+                         uint64_t version, const char *reason, hm_error **error);
+/* Delivers what there is to deliver, and says what could not be. Last: it may take a while. */
+void cli_record_close(cli_recording *recording);
+
+/* What every command about a store takes, besides `record`. */
+typedef struct cli_store {
+    const char *store;
+    const char *group;
+} cli_store;
+#define CLI_STORE_OPTIONS(type)                                                                    \
+    CLI_OPTION(type, store.store, CLI_TEXT, "store", "DIR",                                        \
+               "The store. Default: what HALLMARK_STORE or the configuration names."),             \
+        CLI_OPTION(type, store.group, CLI_TEXT, "group", "GROUP",                                  \
+                   "Only this group may read the versions, and only their owner change them. "     \
+                   "Default: as configured, or everybody may read."),                              \
+        CLI_RECORD_OPTIONS(type)
+#define CLI_POLICY_OPTION(type)                                                                    \
+    CLI_OPTION(type, policy, CLI_TEXT, "policy", "FILE",                                           \
+               "The policy file: whom to believe about which models. Default: what "               \
+               "HALLMARK_POLICY or the configuration names, or " HM_POLICY_FILE ".")
+/* Loads the configuration, with what the command line says above it; `policy` may be NULL. */
+hm_status cli_configure(const cli_store *given, const cli_record *record, const char *policy,
+                        hm_config **config, hm_error **error);
+/* HM_OK, or HM_USAGE after saying that nobody is to be believed. */
+int cli_check_policy(const cli_command *command, const hm_config *config, const cli_texts *keys);
+/* Of the keys, if there are any; else the policy file. */
+hm_status cli_load_policy(const hm_config *config, const cli_texts *keys, hm_policy **policy,
+                          hm_error **error);
 
 typedef struct cli_progress {
     bool wanted;

@@ -95,6 +95,7 @@ typedef struct rotate_arguments {
     const char *signs_from;
     const char *not_after;
     bool remove_old_private;
+    cli_record record;
 } rotate_arguments;
 
 static const cli_option rotate_options[] = {
@@ -116,8 +117,21 @@ static const cli_option rotate_options[] = {
                "What key files are called; when the keyring is made. Default: signing_key."),
     CLI_OPTION(rotate_arguments, remove_old_private, CLI_FLAG, "remove-old-private", NULL,
                "Delete the private keys of older versions once the new one is recorded."),
+    CLI_RECORD_OPTIONS(rotate_arguments),
     {0},
 };
+
+/* A keyring is not changed when that cannot be recorded. */
+static hm_status begin(const cli_record *given, cli_recording *recording, hm_error **error) {
+    hm_status status = cli_record_load(given, recording, error);
+    return status == HM_OK ? cli_record_open(recording, error) : status;
+}
+
+static int end(cli_recording *recording, hm_status status, hm_error **error) {
+    int code = status == HM_OK ? HM_OK : cli_fail(status, error);
+    cli_record_close(recording);
+    return code;
+}
 
 static hm_status rotate_keyring(rotate_arguments *given, const char *keyring, uint64_t *version,
                                 hm_error **error) {
@@ -146,13 +160,18 @@ static int rotate(const cli_command *command, void *arguments_given, const cli_t
     if (given->no_passphrase && (given->passphrase.file != NULL || given->passphrase.fd.given)) {
         return cli_usage(command, "--no-passphrase does not go with a passphrase");
     }
+    cli_recording recording;
     hm_process_harden();
-    hm_status status = rotate_keyring(given, operands->list[0], &version, &error);
-    if (status != HM_OK) {
-        return cli_fail(status, &error);
+    hm_status status = begin(&given->record, &recording, &error);
+    if (status == HM_OK) {
+        status = rotate_keyring(given, operands->list[0], &version, &error);
     }
-    printf("version %llu\n", (unsigned long long)version);
-    return HM_OK;
+    if (status == HM_OK) {
+        printf("version %llu\n", (unsigned long long)version);
+        status =
+            cli_record_key(&recording, "key-rotated", operands->list[0], version, NULL, &error);
+    }
+    return end(&recording, status, &error);
 }
 
 const cli_command cli_key_rotate = {
@@ -172,6 +191,7 @@ typedef struct revoke_arguments {
     cli_number version;
     const char *reason;
     const char *since;
+    cli_record record;
 } revoke_arguments;
 
 static const cli_option revoke_options[] = {
@@ -181,6 +201,7 @@ static const cli_option revoke_options[] = {
                "Why, in one line for those who verify. Required."),
     CLI_OPTION(revoke_arguments, since, CLI_TEXT, "since", "TIME",
                "From when on verifiers refuse it. Default: now."),
+    CLI_RECORD_OPTIONS(revoke_arguments),
     {0},
 };
 
@@ -194,12 +215,20 @@ static int revoke(const cli_command *command, void *arguments_given, const cli_t
     if (given->version.value == 0 || given->reason == NULL) {
         return cli_usage(command, "--version N and --reason TEXT are needed");
     }
-    hm_status status = read_time(given->since, 0, &since, &error);
+    cli_recording recording;
+    hm_status status = begin(&given->record, &recording, &error);
+    if (status == HM_OK) {
+        status = read_time(given->since, 0, &since, &error);
+    }
     if (status == HM_OK) {
         status = hm_keyring_revoke(operands->list[0], given->version.value, since, given->reason,
                                    &error);
     }
-    return status == HM_OK ? HM_OK : cli_fail(status, &error);
+    if (status == HM_OK) {
+        status = cli_record_key(&recording, "key-revoked", operands->list[0], given->version.value,
+                                given->reason, &error);
+    }
+    return end(&recording, status, &error);
 }
 
 const cli_command cli_key_revoke = {

@@ -11,12 +11,12 @@ static bool is_there(const char *path) {
     return access(path, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR);
 }
 
-const char *cli_policy_file(const char *given) {
-    const char *named = secure_getenv("HALLMARK_POLICY");
+const char *cli_policy_file(const char *given, const hm_config *config) {
+    const char *named = hm_config_get(config, "policy");
     if (given != NULL) {
         return given;
     }
-    if (named != NULL && *named != '\0') {
+    if (named != NULL) {
         return named;
     }
     return is_there(HM_POLICY_FILE) ? HM_POLICY_FILE : NULL;
@@ -51,15 +51,22 @@ static int act_check(const cli_command *command, void *arguments_given, const cl
     if (operands->count > 1) {
         return cli_usage(command, "name one policy file");
     }
-    const char *path = cli_policy_file(operands->count == 1 ? operands->list[0] : NULL);
+    hm_config *config = NULL;
+    hm_status status = hm_config_load(NULL, &config, &error);
+    if (status != HM_OK) {
+        return cli_fail(status, &error);
+    }
+    const char *path = cli_policy_file(operands->count == 1 ? operands->list[0] : NULL, config);
     if (path == NULL) {
+        hm_config_free(&config);
         return cli_usage(command, "name a policy file");
     }
-    hm_status status = hm_policy_load(path, &policy, &error);
+    status = hm_policy_load(path, &policy, &error);
     if (status == HM_OK) {
         status = hm_policy_describe(policy, given->json ? HM_POLICY_JSON : 0, &text, &error);
     }
     hm_policy_free(&policy);
+    hm_config_free(&config);
     return print(status, &text, &error);
 }
 
@@ -113,14 +120,20 @@ static int explain(const explain_arguments *given, const char *file, const char 
 static int act_explain(const cli_command *command, void *arguments_given,
                        const cli_texts *operands) {
     const explain_arguments *given = arguments_given;
-    const char *file = cli_policy_file(given->policy);
+    hm_error *error = NULL;
+    hm_config *config = NULL;
     if (operands->count != 1) {
         return cli_usage(command, "name one model: a file or a directory");
     }
-    if (file == NULL) {
-        return cli_usage(command, "name a policy file with --policy");
+    hm_status status = hm_config_load(NULL, &config, &error);
+    if (status != HM_OK) {
+        return cli_fail(status, &error);
     }
-    return explain(given, file, operands->list[0]);
+    const char *file = cli_policy_file(given->policy, config);
+    int code = file != NULL ? explain(given, file, operands->list[0])
+                            : cli_usage(command, "name a policy file with --policy");
+    hm_config_free(&config);
+    return code;
 }
 
 const cli_command cli_policy_explain = {

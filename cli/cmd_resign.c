@@ -7,6 +7,7 @@ typedef struct arguments {
     const char *key;
     cli_passphrase passphrase;
     const char *policy;
+    cli_record record;
     cli_work work;
 } arguments;
 
@@ -22,13 +23,14 @@ static const cli_option options[] = {
     CLI_OPTION(arguments, policy, CLI_TEXT, "policy", "FILE",
                "The policy that the models are verified by first. Default: the file that "
                "HALLMARK_POLICY names, or " HM_POLICY_FILE "."),
+    CLI_RECORD_OPTIONS(arguments),
     CLI_WORK_OPTIONS(arguments),
     {0},
 };
 
 /* One model, whatever became of those before it. */
 static int resign_one(const arguments *given, const char *path, const hm_policy *policy,
-                      hm_signer *signer) {
+                      hm_signer *signer, cli_recording *recording) {
     hm_error *error = NULL;
     hm_report *report = NULL;
     hm_model *model = NULL;
@@ -44,18 +46,19 @@ static int resign_one(const arguments *given, const char *path, const hm_policy 
     }
     cli_progress_end(&progress);
     hm_model_close(&model);
+    status = cli_record_report(recording, "resign", path, status, &report, &error);
     return cli_finish("resign", path, status, &report, &error, &given->work);
 }
 
 /* The gravest outcome is the highest number. JSON is one array, however many models there are. */
 static int resign_all(const arguments *given, const cli_texts *models, const hm_policy *policy,
-                      hm_signer *signer) {
+                      hm_signer *signer, cli_recording *recording) {
     int code = HM_OK;
     for (size_t i = 0; i < models->count; i++) {
         if (given->work.json) {
             puts(i == 0 ? "[" : ",");
         }
-        int one = resign_one(given, models->list[i], policy, signer);
+        int one = resign_one(given, models->list[i], policy, signer, recording);
         code = one > code ? one : code;
         (void)fflush(stdout); /* a run that is interrupted has told of what it did */
     }
@@ -75,12 +78,8 @@ static hm_status prepare(arguments *given, const char *file, hm_policy **policy,
     return status == HM_OK ? hm_signer_open(given->key, &how, signer, error) : status;
 }
 
-static int act(const cli_command *command, void *arguments_given, const cli_texts *operands) {
-    arguments *given = arguments_given;
-    hm_error *error = NULL;
-    hm_policy *policy = NULL;
-    hm_signer *signer = NULL;
-    const char *file = cli_policy_file(given->policy);
+static int check(const cli_command *command, const arguments *given, const char *file,
+                 const cli_texts *operands) {
     if (operands->count == 0) {
         return cli_usage(command, "name the models: files or directories");
     }
@@ -90,14 +89,40 @@ static int act(const cli_command *command, void *arguments_given, const cli_text
     if (file == NULL) {
         return cli_usage(command, "--policy is missing: whom the models are believed of so far");
     }
-    int code = cli_check(command, NULL, &given->work);
-    if (code != HM_OK) {
-        return code;
+    return cli_check(command, NULL, &given->work);
+}
+
+static int resign(arguments *given, const char *file, const cli_texts *models,
+                  cli_recording *recording) {
+    hm_error *error = NULL;
+    hm_policy *policy = NULL;
+    hm_signer *signer = NULL;
+    hm_status status = cli_record_open(recording, &error);
+    if (status == HM_OK) {
+        status = prepare(given, file, &policy, &signer, &error);
     }
-    hm_status status = prepare(given, file, &policy, &signer, &error);
-    code = status == HM_OK ? resign_all(given, operands, policy, signer) : cli_fail(status, &error);
+    int code = status == HM_OK ? resign_all(given, models, policy, signer, recording)
+                               : cli_fail(status, &error);
     hm_signer_close(&signer);
     hm_policy_free(&policy);
+    return code;
+}
+
+static int act(const cli_command *command, void *arguments_given, const cli_texts *operands) {
+    arguments *given = arguments_given;
+    cli_recording recording;
+    hm_error *error = NULL;
+    hm_status status = cli_record_load(&given->record, &recording, &error);
+    if (status != HM_OK) {
+        cli_record_close(&recording);
+        return cli_fail(status, &error);
+    }
+    const char *file = cli_policy_file(given->policy, recording.config);
+    int code = check(command, given, file, operands);
+    if (code == HM_OK) {
+        code = resign(given, file, operands, &recording);
+    }
+    cli_record_close(&recording);
     return code;
 }
 

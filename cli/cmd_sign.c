@@ -25,6 +25,7 @@ typedef struct arguments {
     cli_texts parts;
     const char *reuse;
     const char *provenance;
+    cli_record record;
     cli_work work;
 } arguments;
 
@@ -82,6 +83,7 @@ static const cli_option options[] = {
     CLI_OPTION(arguments, reuse, CLI_TEXT, "reuse", "SIGNATURE",
                "Take over the digests of an older signature by the same key, for files that are "
                "provably unchanged since. oms only."),
+    CLI_RECORD_OPTIONS(arguments),
     CLI_WORK_OPTIONS(arguments),
     {0},
 };
@@ -182,16 +184,24 @@ static int act(const cli_command *command, void *arguments_given, const cli_text
     if (code != HM_OK) {
         return code;
     }
-    hm_status status = HM_UNDECIDED;
+    cli_recording recording;
     hm_model **models = calloc(operands->count, sizeof(hm_model *));
-    if (models != NULL) {
+    hm_status status = cli_record_load(&given->record, &recording, &error);
+    if (status == HM_OK) {
+        status = cli_record_open(&recording, &error);
+    }
+    if (status == HM_OK && models != NULL) {
         status = sign(given, operands, models, &report, &error);
+        status = cli_record_report(&recording, "sign", operands->list[0], status, &report, &error);
         for (size_t i = 0; i < operands->count; i++) {
             hm_model_close(&models[i]);
         }
     }
+    status = models == NULL ? HM_UNDECIDED : status;
     free(models);
-    return cli_finish("sign", operands->list[0], status, &report, &error, &given->work);
+    code = cli_finish("sign", operands->list[0], status, &report, &error, &given->work);
+    cli_record_close(&recording);
+    return code;
 }
 
 const cli_command cli_sign = {

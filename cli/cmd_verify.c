@@ -30,6 +30,7 @@ typedef struct arguments {
     bool allow_expired;
     bool allow_missing_eku;
     bool include_git;
+    cli_record record;
     cli_work work;
 } arguments;
 
@@ -100,6 +101,7 @@ static const cli_option options[] = {
                "up expiry: a key that leaked long ago stays good for ever."),
     CLI_OPTION(arguments, allow_missing_eku, CLI_FLAG, "allow-missing-eku", NULL,
                "Accept a certificate for digital signatures that does not say 'code signing'."),
+    CLI_RECORD_OPTIONS(arguments),
     CLI_WORK_OPTIONS(arguments),
     {0},
 };
@@ -252,34 +254,60 @@ static void fill(const arguments *given, cli_progress *progress, hm_verify_optio
     how->progress_context = progress;
 }
 
-static int verify(const arguments *given, const char *policy_file, const char *path) {
-    hm_error *error = NULL;
-    hm_report *report = NULL;
+static hm_status verify(const arguments *given, const char *policy_file, const char *path,
+                        hm_report **report, hm_error **error) {
     hm_policy *policy = NULL;
     hm_model *model = NULL;
     cli_progress progress;
     hm_verify_options how = HM_VERIFY_OPTIONS_INIT;
-    hm_status status = policy_file != NULL ? load_policy(given, policy_file, &policy, &error)
-                                           : make_policy(given, &policy, &error);
+    hm_status status = policy_file != NULL ? load_policy(given, policy_file, &policy, error)
+                                           : make_policy(given, &policy, error);
     if (status == HM_OK) {
-        status = hm_model_open(path, &model, &error);
+        status = hm_model_open(path, &model, error);
     }
     cli_progress_start(&progress, given->work.no_progress);
     if (status == HM_OK) {
         fill(given, &progress, &how);
-        status = hm_verify(model, policy, &how, &report, &error);
+        status = hm_verify(model, policy, &how, report, error);
     }
     cli_progress_end(&progress);
     hm_model_close(&model);
     hm_policy_free(&policy);
+    return status;
+}
+
+/* Nothing that cannot be recorded is begun; and what was found is told when it is recorded. */
+static int verify_recorded(const arguments *given, cli_recording *recording,
+                           const char *policy_file, const char *path) {
+    hm_error *error = NULL;
+    hm_report *report = NULL;
+    hm_status status = cli_record_open(recording, &error);
+    if (status == HM_OK) {
+        status = verify(given, policy_file, path, &report, &error);
+        status = cli_record_report(recording, "verify", path, status, &report, &error);
+    }
     return cli_finish("verify", path, status, &report, &error, &given->work);
 }
 
 static int act(const cli_command *command, void *arguments_given, const cli_texts *operands) {
     const arguments *given = arguments_given;
-    const char *policy = says_whom(given) ? NULL : cli_policy_file(given->policy);
+    cli_recording recording;
+    hm_error *error = NULL;
+    hm_status status = cli_record_load(&given->record, &recording, &error);
+    if (status != HM_OK) {
+        hm_report *none = NULL;
+        cli_record_close(&recording);
+        return operands->count == 1
+                   ? cli_finish("verify", operands->list[0], status, &none, &error, &given->work)
+                   : cli_fail(status, &error);
+    }
+    const char *policy = says_whom(given) ? NULL : cli_policy_file(given->policy, recording.config);
     int code = check(command, given, policy, operands);
-    return code == HM_OK ? verify(given, policy, operands->list[0]) : code;
+    if (code == HM_OK) {
+        code = verify_recorded(given, &recording, policy, operands->list[0]);
+    }
+    cli_record_close(&recording);
+    return code;
 }
 
 const cli_command cli_verify = {

@@ -6,11 +6,12 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A new command is a file and a row here. */
+/* A new command is a file and a row here. One that begins like another comes before it. */
 static const cli_command *const commands[] = {
-    &cli_key_generate, &cli_key_list,     &cli_key_show,       &cli_key_rotate,    &cli_key_revoke,
-    &cli_key_export,   &cli_sign,         &cli_verify,         &cli_resign,        &cli_digest,
-    &cli_inspect,      &cli_policy_check, &cli_policy_explain, &cli_model_signing,
+    &cli_key_generate,   &cli_key_list,     &cli_key_show,       &cli_key_rotate,   &cli_key_revoke,
+    &cli_key_export,     &cli_sign,         &cli_verify,         &cli_resign,       &cli_digest,
+    &cli_inspect,        &cli_policy_check, &cli_policy_explain, &cli_config_check, &cli_log_verify,
+    &cli_log_checkpoint, &cli_log,          &cli_model_signing,
 };
 enum { COMMAND_COUNT = sizeof(commands) / sizeof(commands[0]) };
 

@@ -81,23 +81,18 @@ bool cli_texts_add(cli_texts *texts, const char *text) {
     return true;
 }
 
-static bool parse_number(const char *text, bool units, cli_number *number) {
+static bool parse_number(const char *text, cli_number *number) {
     char *end;
     errno = 0;
     unsigned long long value = strtoull(text, &end, 10);
-    if (errno != 0 || *text < '0' || *text > '9') {
-        return false;
-    }
-    unsigned shift = 0;
-    if (units && *end != '\0') {
-        shift = *end == 'K' ? 10 : *end == 'M' ? 20 : *end == 'G' ? 30 : 0;
-        end += shift > 0;
-    }
-    if (*end != '\0' || value > UINT64_MAX >> shift) {
-        return false;
-    }
-    *number = (cli_number){.value = (uint64_t)value << shift, .given = true};
-    return true;
+    number->given = errno == 0 && *text >= '0' && *text <= '9' && *end == '\0';
+    number->value = number->given ? (uint64_t)value : 0;
+    return number->given;
+}
+
+static bool parse_size(const char *text, cli_number *number) {
+    number->given = hm_size_from_text(text, &number->value, NULL) == HM_OK;
+    return number->given;
 }
 
 static const cli_option *find_option(const cli_command *command, const char *name, size_t length) {
@@ -133,7 +128,7 @@ static parsed store_text(const cli_command *command, const cli_option *option, c
 
 static parsed store_number(const cli_command *command, const cli_option *option, const char *value,
                            cli_number *target) {
-    if (parse_number(value, option->kind == CLI_SIZE, target)) {
+    if (option->kind == CLI_SIZE ? parse_size(value, target) : parse_number(value, target)) {
         return GO_ON;
     }
     cli_usage(command, "--%s wants a number, not '%s'", option->name, value);

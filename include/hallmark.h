@@ -103,6 +103,13 @@ HM_API void hm_text_free(char **text);
  */
 HM_API HM_MUST_USE hm_status hm_time_from_text(const char *text, int64_t *time, hm_error **error);
 
+/** Reads a span of time: "90s", "5m", "12h" or "7d". @param seconds At least 1. */
+HM_API HM_MUST_USE hm_status hm_duration_from_text(const char *text, uint64_t *seconds,
+                                                   hm_error **error);
+
+/** Reads a size in bytes: a number, with K, M, G, T (or KiB, MiB, GiB, TiB) for powers of 1024. */
+HM_API HM_MUST_USE hm_status hm_size_from_text(const char *text, uint64_t *bytes, hm_error **error);
+
 /* ------------------------------------------------------------------------------------ process */
 
 /**
@@ -695,6 +702,15 @@ HM_API HM_MUST_USE hm_status hm_config_set(hm_config *config, const char *name, 
                                            hm_error **error);
 /** What is set by these names, or NULL. */
 HM_API const char *hm_config_get(const hm_config *config, const char *name);
+/**
+ * What is in force. Secrets are not in it: of an address only what leads to the host, of a command
+ * only the program.
+ * @param flags ::HM_CONFIG_JSON or 0.
+ * @param text  Free with hm_text_free().
+ */
+HM_API HM_MUST_USE hm_status hm_config_describe(const hm_config *config, uint64_t flags,
+                                                char **text, hm_error **error);
+#define HM_CONFIG_JSON (UINT64_C(1) << 1)
 HM_API void hm_config_free(hm_config **config);
 
 /** Where events go: the ledger, standard error, and alerts. */
@@ -722,7 +738,15 @@ HM_API HM_MUST_USE hm_status hm_recorder_add_report(hm_recorder *recorder, const
 HM_API HM_MUST_USE hm_status hm_recorder_add_key(hm_recorder *recorder, const char *event,
                                                  const char *keyring, uint64_t version,
                                                  const char *reason, hm_error **error);
-/** Tries to deliver what is yet to be delivered, and ends the recorder. */
+/**
+ * Tries to deliver what is yet to be delivered: once, and within bounded time. To be called when
+ * the outcome has been told: alerts must not hold it up.
+ * @param trouble What is left and why, one line, or NULL: nothing is lost, a later command tries
+ *                again. Free with hm_text_free(). May be NULL.
+ */
+HM_API HM_MUST_USE hm_status hm_recorder_flush(hm_recorder *recorder, char **trouble,
+                                               hm_error **error);
+/** Does that unless it was done, and ends the recorder. */
 HM_API void hm_recorder_close(hm_recorder **recorder);
 
 typedef struct hm_log_options {

@@ -34,8 +34,8 @@ allowed() { # ROOM
     key) echo base net key ;;
     format) echo base digest model key format ;;
     trust) echo base key format trust ;;
-    verbs) echo base digest model net key format trust ;;
-    config) echo base ;;
+    verbs) echo base digest model net key format trust config record ;;
+    config) echo base config ;;
     record) echo base net key config record ;;
     view) echo base digest model key format trust verbs view ;;
     deploy) echo base digest model net key format trust verbs config record deploy ;;

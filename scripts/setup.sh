@@ -8,10 +8,11 @@ cd "$(dirname "$0")/.."
 
 # Packages; of alternatives the first that the system has to offer.
 build_packages='gcc libc6-dev meson ninja-build pkg-config|pkgconf libssl-dev libyaml-dev
-    libblake3-dev|librust-blake3-dev libp11-kit-dev libcurl4-openssl-dev ca-certificates python3'
+    libblake3-dev|librust-blake3-dev libp11-kit-dev libcurl4-openssl-dev libsqlite3-dev libpq-dev
+    ca-certificates python3'
 test_packages='python3-venv openssl clang llvm libclang-rt-dev|libclang-rt-14-dev clang-format
     clang-tidy libcmocka-dev gcovr valgrind libc6-dbg strace scdoc git b3sum slurm-wlm munge
-    softhsm2 opensc gnutls-bin'
+    softhsm2 opensc gnutls-bin sqlite3 postgresql'
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() { say "$*" >&2; exit 1; }
@@ -85,6 +86,7 @@ check_without_packages() {
     done
     pkg-config --exists 'libcrypto >= 3.0' 2>/dev/null || lacking="$lacking libcrypto>=3.0"
     pkg-config --exists 'yaml-0.1 >= 0.2' 2>/dev/null || lacking="$lacking libyaml"
+    pkg-config --exists 'sqlite3 >= 3.37' 2>/dev/null || lacking="$lacking sqlite3>=3.37"
     [ -z "$lacking" ] ||
         fail "this is no Debian; please install:$lacking (and the BLAKE3 C library or its sources)"
 }

@@ -166,6 +166,7 @@ hm_status hm_collect(const hm_model *model, const hm_collect_options *options,
         status =
             hm_tree_walk(model, &collection->ignore, options->follow, &collection->tree, error);
     }
+    collection->tree.copy = options->copy;
     if (status == HM_OK) {
         status = check_tree(&collection->tree, error);
     }

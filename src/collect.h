@@ -36,6 +36,7 @@ typedef struct hm_collect_options {
     size_t left_out_count;
     bool with_shards;      /* a second manifest is wanted, of shards; `measure` is of whole files */
     hm_known_source known; /* of no digests when `find` is NULL */
+    const hm_tree_copy *copy; /* gets the bytes of every file that is read; NULL: nobody does */
 } hm_collect_options;
 
 /*

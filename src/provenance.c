@@ -179,5 +179,11 @@ hm_status hm_provenance_verify(const hm_provenance_query *query, hm_report *repo
     if (!there) {
         return demanded ? refuse_missing(query, error) : HM_OK;
     }
-    return judge(query, hm_buf_view(&file), report, error);
+    status = judge(query, hm_buf_view(&file), report, error);
+    if (status == HM_OK && query->file != NULL) {
+        hm_buf_free(query->file);
+        *query->file = file;
+        file = (hm_buf){0};
+    }
+    return status;
 }

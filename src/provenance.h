@@ -16,6 +16,7 @@ typedef struct hm_provenance_query {
     const char *signed_name; /* of a single file that has another now; NULL: it has not */
     const hm_provenance_demand *demand; /* beyond the policy's own; NULL: none */
     hm_buf *payload; /* gets the text of a statement that was found good; NULL: nobody wants it */
+    hm_buf *file;    /* gets the bytes of the file of one that was found good; likewise */
 } hm_provenance_query;
 
 /*

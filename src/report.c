@@ -54,6 +54,13 @@ void hm_policy_note_free(hm_policy_note *note) {
     *note = (hm_policy_note){.file = NULL};
 }
 
+void hm_store_note_free(hm_store_note *note) {
+    free(note->path);
+    free(note->name);
+    free(note->quarantine);
+    *note = (hm_store_note){.path = NULL};
+}
+
 void hm_report_swap(hm_report *a, hm_report *b) {
     hm_report kept = *a;
     *a = *b;
@@ -82,6 +89,7 @@ void hm_report_free(hm_report **report) {
     hm_manifest_free(&old->manifest);
     hm_signer_identity_free(&old->signer);
     hm_policy_note_free(&old->policy);
+    hm_store_note_free(&old->store);
     free(old->message);
     free(old->hint);
     free(old->model_path);
@@ -215,9 +223,11 @@ hm_status hm_report_finish(hm_report **made, hm_status status, hm_error **error,
 
 static hm_status find_operation(const char *name, hm_operation *operation) {
     static const char *const names[] = {
-        [HM_OPERATION_SIGN] = "sign",     [HM_OPERATION_VERIFY] = "verify",
-        [HM_OPERATION_DIGEST] = "digest", [HM_OPERATION_INSPECT] = "inspect",
-        [HM_OPERATION_RESIGN] = "resign",
+        [HM_OPERATION_SIGN] = "sign",         [HM_OPERATION_VERIFY] = "verify",
+        [HM_OPERATION_DIGEST] = "digest",     [HM_OPERATION_INSPECT] = "inspect",
+        [HM_OPERATION_RESIGN] = "resign",     [HM_OPERATION_DEPLOY] = "deploy",
+        [HM_OPERATION_ROLLBACK] = "rollback", [HM_OPERATION_CHECK] = "check",
+        [HM_OPERATION_RELEASE] = "release",
     };
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (strcmp(names[i], name) == 0) {
@@ -258,6 +268,10 @@ const char *hm_report_outcome(const hm_report *report) {
     case HM_OPERATION_DIGEST: return "digested";
     case HM_OPERATION_INSPECT: return "unverified";
     case HM_OPERATION_RESIGN: return report->unchanged ? "unchanged" : "resigned";
+    case HM_OPERATION_DEPLOY:
+    case HM_OPERATION_RELEASE: return report->store.dry_run ? "verified" : "deployed";
+    case HM_OPERATION_ROLLBACK: return "rolled-back";
+    case HM_OPERATION_CHECK: return "verified";
     }
     return "undecided";
 }

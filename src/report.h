@@ -14,6 +14,10 @@ typedef enum hm_operation {
     HM_OPERATION_DIGEST,
     HM_OPERATION_INSPECT,
     HM_OPERATION_RESIGN,
+    HM_OPERATION_DEPLOY,
+    HM_OPERATION_ROLLBACK,
+    HM_OPERATION_CHECK,
+    HM_OPERATION_RELEASE,
 } hm_operation;
 
 typedef struct hm_finding {
@@ -66,6 +70,21 @@ typedef struct hm_policy_note {
 } hm_policy_note;
 void hm_policy_note_free(hm_policy_note *note);
 
+/* What became of a store. */
+typedef struct hm_store_note {
+    char *path;         /* the store's; NULL: there is none */
+    char *name;         /* the model's */
+    const char *action; /* a word of docs/report.schema.json; NULL: nothing was done */
+    bool dry_run;       /* or would have been done */
+    bool made;          /* the store itself was new */
+    bool switched;      /* `current` leads elsewhere than before */
+    char version[65];   /* that the report is of, in hex; "": none */
+    char previous[65];  /* what `current` led to before; "": nothing */
+    char current[65];   /* and what it leads to now */
+    char *quarantine;   /* the entry's id; NULL: nothing was put there */
+} hm_store_note;
+void hm_store_note_free(hm_store_note *note);
+
 struct hm_report {
     hm_operation operation;
     hm_status status; /* ::HM_UNDECIDED until the verb's last line */
@@ -103,6 +122,7 @@ struct hm_report {
     char **warnings;
     size_t warning_count, warning_capacity;
     hm_policy_note policy;
+    hm_store_note store;
 };
 
 HM_MUST_USE hm_status hm_report_new(hm_operation operation, const char *model_path,

@@ -243,6 +243,10 @@ static const char *operation_name(hm_operation operation) {
     case HM_OPERATION_DIGEST: return "digest";
     case HM_OPERATION_INSPECT: return "inspect";
     case HM_OPERATION_RESIGN: return "resign";
+    case HM_OPERATION_DEPLOY: return "deploy";
+    case HM_OPERATION_ROLLBACK: return "rollback";
+    case HM_OPERATION_CHECK: return "check";
+    case HM_OPERATION_RELEASE: return "release";
     }
     return "";
 }
@@ -279,6 +283,26 @@ static void provenance(hm_json_writer *w, const hm_report *report) {
     hm_json_end_object(w);
 }
 
+static void store(hm_json_writer *w, const hm_store_note *note) {
+    hm_json_name(w, "store");
+    if (note->path == NULL) {
+        hm_json_null(w);
+        return;
+    }
+    hm_json_begin_object(w);
+    hm_json_member(w, "path", note->path);
+    hm_json_member(w, "name", note->name != NULL ? note->name : "");
+    member_text(w, "action", note->action);
+    hm_json_member_bool(w, "dry_run", note->dry_run);
+    hm_json_member_bool(w, "made", note->made);
+    hm_json_member_bool(w, "switched", note->switched);
+    member_text(w, "version", note->version);
+    member_text(w, "previous", note->previous);
+    member_text(w, "current", note->current);
+    member_text(w, "quarantine", note->quarantine);
+    hm_json_end_object(w);
+}
+
 hm_status hm_report_json(const hm_report *report, char **json, hm_error **error) {
     hm_auto_buf text = {0};
     hm_json_writer w = {.out = &text, .indent = 2, .ascii = true}; /* safe on terminals too */
@@ -291,6 +315,7 @@ hm_status hm_report_json(const hm_report *report, char **json, hm_error **error)
     signature(&w, report);
     signer(&w, report);
     policy(&w, &report->policy);
+    store(&w, &report->store);
     findings(&w, report);
     entries(&w, report);
     paths(&w, "ignored", "by", &report->ignored);

@@ -167,6 +167,23 @@ static void policy(const page *p, const hm_report *report) {
     }
 }
 
+/* Also of a refusal: whoever reads it wants to know what is served now. */
+static void store(const page *p, const hm_report *report) {
+    const hm_store_note *note = &report->store;
+    if (note->path == NULL) {
+        return;
+    }
+    hm_buf_add_format(p->out, "  %-14s ", "store");
+    foreign(p, note->path);
+    hm_buf_add_text(p->out, note->made ? ", made now\n" : "\n");
+    line(p, "name", note->name);
+    line(p, note->dry_run ? "would be" : "outcome", note->action);
+    line(p, "version", note->version);
+    line(p, "before", note->switched ? note->previous : NULL);
+    line(p, "current", note->current[0] != '\0' ? note->current : "none");
+    line(p, "quarantine", note->quarantine);
+}
+
 static void model(const page *p, const hm_report *report) {
     const hm_manifest *manifest = &report->manifest;
     if (manifest->count == 0) {
@@ -236,6 +253,10 @@ static const char *entries_title(const hm_report *report) {
     switch (report->operation) {
     case HM_OPERATION_SIGN: return "signed";
     case HM_OPERATION_VERIFY:
+    case HM_OPERATION_DEPLOY:
+    case HM_OPERATION_ROLLBACK:
+    case HM_OPERATION_CHECK:
+    case HM_OPERATION_RELEASE:
     case HM_OPERATION_RESIGN: return "verified";
     case HM_OPERATION_DIGEST: return "digests";
     case HM_OPERATION_INSPECT: return "listed, unverified";
@@ -265,6 +286,10 @@ static const char *ignored_title(hm_operation operation) {
     switch (operation) {
     case HM_OPERATION_SIGN:
     case HM_OPERATION_RESIGN:
+    case HM_OPERATION_DEPLOY:
+    case HM_OPERATION_ROLLBACK:
+    case HM_OPERATION_CHECK:
+    case HM_OPERATION_RELEASE:
     case HM_OPERATION_VERIFY: return "not covered by the signature, ignored";
     case HM_OPERATION_DIGEST: return "left out";
     case HM_OPERATION_INSPECT: return "listed as ignored, unverified";
@@ -332,6 +357,7 @@ hm_status hm_report_text(const hm_report *report, uint64_t flags, char **text, h
     line(&p, "format", report->format != NULL ? report->format->title : NULL);
     signer(&p, report);
     policy(&p, report);
+    store(&p, report);
     model(&p, report);
     reused(&p, report);
     entries(&p, report);

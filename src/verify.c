@@ -28,6 +28,7 @@ static void claim_free(hm_claim *claim) {
     hm_tree_free(&claim->tree);
     hm_manifest_free(&claim->found);
     free(claim->provenance);
+    hm_buf_free(&claim->provenance_file);
     free(claim->signed_name);
     free(claim->place);
     free(claim->wanted);
@@ -578,11 +579,15 @@ hm_status hm_claim_measure(hm_claim *claim, const hm_measure_options *options, h
         to_read[i] = claim->wanted[i] && !reused[i];
     }
     if (status == HM_OK) {
-        status = hm_manifest_measure(&claim->tree, to_read, options, &claim->found, claim->states,
-                                     error);
+        const hm_known_digests *proven = claim->job->known;
+        hm_measure_options how = *options;
+        how.known = proven != NULL ? proven->find(proven->context, &claim->tree, options) : NULL;
+        status =
+            hm_manifest_measure(&claim->tree, to_read, &how, &claim->found, claim->states, error);
     }
     for (size_t i = 0; i < claim->tree.count && status == HM_OK; i++) {
-        claim->states[i] = reused[i] ? HM_FILE_READ : claim->states[i];
+        bool spared = to_read[i] && claim->states[i] == HM_FILE_SPARED;
+        claim->states[i] = reused[i] || spared ? HM_FILE_READ : claim->states[i];
     }
     if (status == HM_OK && known.count > 0) {
         status = append(&claim->found, &known, error);

@@ -14,10 +14,11 @@ typedef struct hm_claim {
     hm_ignore ignore;
     hm_tree tree;
     hm_manifest found;
-    char *provenance;      /* where the statement beside the signature is looked for */
-    char *signed_name;     /* of a single file that has another now */
-    bool *wanted;          /* per entry of the tree */
-    hm_file_state *states; /* per entry of the tree */
+    char *provenance;       /* where the statement beside the signature is looked for */
+    hm_buf provenance_file; /* what is there, once it was found good */
+    char *signed_name;      /* of a single file that has another now */
+    bool *wanted;           /* per entry of the tree */
+    hm_file_state *states;  /* per entry of the tree */
     hm_report *report;
     char *place; /* where the signature was looked for; NULL: the formats' default places */
     char fingerprint[2 * HM_FINGERPRINT_SIZE + 1]; /* of the key that signed, once that is known */
@@ -30,6 +31,14 @@ typedef struct hm_claim {
     hm_error *error; /* why it does not count */
 } hm_claim;
 
+/* Digests that need not be computed, since whoever gives them has proven that they are the tree's. */
+typedef struct hm_known_digests {
+    void *context;
+    /* NULL: none of these method and hash. It lives as long as the verification. */
+    const hm_manifest *(*find)(void *context, const hm_tree *tree,
+                               const hm_measure_options *measure);
+} hm_known_digests;
+
 typedef struct hm_verification {
     const hm_model *model;
     const hm_policy *policy;
@@ -39,8 +48,9 @@ typedef struct hm_verification {
     size_t claim_count, claim_capacity;
     hm_buf *statement; /* gets the text of the provenance that was found good; NULL: not wanted */
     const hm_tree_copy *copy; /* gets the bytes of every file that is read; NULL: they go nowhere */
-    const char *rule_name;    /* the rule is chosen by it, not by the model's name; or NULL */
-    const char *rule_path;    /* likewise of its real path */
+    const hm_known_digests *known; /* NULL: every file is read */
+    const char *rule_name;         /* the rule is chosen by it, not by the model's name; or NULL */
+    const char *rule_path;         /* likewise of its real path */
 } hm_verification;
 
 void hm_verification_free(hm_verification *job);
@@ -70,7 +80,7 @@ HM_MUST_USE hm_status hm_claim_default_place(const hm_verification *job, size_t 
  * each that is there must be good, by a key that counted, and as demanded. `told`: the claim that
  * the report is of.
  */
-HM_MUST_USE hm_status hm_verify_provenances(const hm_verification *job, const hm_claim *told,
+HM_MUST_USE hm_status hm_verify_provenances(hm_verification *job, const hm_claim *told,
                                             hm_report *report, hm_error **error);
 
 /*

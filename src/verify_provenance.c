@@ -44,7 +44,7 @@ static hm_status refuse_missing(const hm_verification *job, hm_error **error) {
     return HM_REFUSED;
 }
 
-hm_status hm_verify_provenances(const hm_verification *job, const hm_claim *told, hm_report *report,
+hm_status hm_verify_provenances(hm_verification *job, const hm_claim *told, hm_report *report,
                                 hm_error **error) {
     hm_policy terms = *job->policy;
     hm_provenance_query query = {
@@ -72,6 +72,7 @@ hm_status hm_verify_provenances(const hm_verification *job, const hm_claim *told
             continue;
         }
         place = query.path;
+        query.file = &job->claims[i]->provenance_file;
         if (hm_path_taken(place)) {
             status = hm_provenance_verify(&query, report, error);
             good += status == HM_OK ? 1 : 0;
@@ -81,5 +82,6 @@ hm_status hm_verify_provenances(const hm_verification *job, const hm_claim *told
         return status;
     }
     query.path = place;
+    query.file = NULL;
     return place != NULL ? hm_provenance_verify(&query, report, error) : refuse_missing(job, error);
 }

@@ -213,10 +213,28 @@ HM_MUST_USE hm_status hm_lock_file(const char *path, int *fd, hm_error **error);
 HM_MUST_USE hm_status hm_read_own_file(const char *path, size_t limit, hm_buf *buf,
                                        hm_error **error);
 /*
+ * The same for a secret: to others than the owner and its group it must give nothing, and to the
+ * group no more than to be read. One line's end behind it is dropped.
+ */
+HM_MUST_USE hm_status hm_read_secret_file(const char *path, size_t limit, hm_buf *buf,
+                                          hm_error **error);
+/*
  * Whether nobody else can put files in the place of those in a directory: it belongs to the caller
  * or root, and others may not write to it, or not replace what is not theirs (the sticky bit).
  */
 HM_MUST_USE hm_status hm_check_own_directory(const char *path, hm_error **error);
+
+/*
+ * The directory in which this host remembers things of a kind, `name`: below HALLMARK_STATE_DIR,
+ * /var/lib/hallmark for root, or the user's own. `*none` when nothing is to be remembered. `what`
+ * ends the message when there is no place for it.
+ */
+HM_MUST_USE hm_status hm_state_directory(const char *name, const char *what, char **directory,
+                                         bool *none, hm_error **error);
+/* Makes a directory and those above it, for its owner alone; it must then be the caller's own. */
+HM_MUST_USE hm_status hm_make_own_directory(const char *path, hm_error **error);
+/* Makes it if need be, and takes its lock; see hm_lock_file(). */
+HM_MUST_USE hm_status hm_state_lock(const char *directory, int *lock, hm_error **error);
 
 /* The last component of a path, without trailing slashes: "" for "/" and "". Newly allocated. */
 char *hm_path_base(const char *path);

@@ -153,23 +153,54 @@ static bool owned(const struct stat *st) {
     return st->st_uid == geteuid() || st->st_uid == 0;
 }
 
-hm_status hm_read_own_file(const char *path, size_t limit, hm_buf *buf, hm_error **error) {
+/* Opens a regular file of the caller's own, or root's, that others may not write to. */
+static hm_status open_own(const char *path, int *opened, struct stat *st, hm_error **error) {
     hm_auto_fd fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    struct stat st;
-    if (fd < 0 || fstat(fd, &st) != 0) {
+    if (fd < 0 || fstat(fd, st) != 0) {
         return hm_fail_errno(error, errno, "cannot open %s", path);
     }
-    if (!S_ISREG(st.st_mode)) {
+    if (!S_ISREG(st->st_mode)) {
         return hm_fail(error, HM_UNDECIDED, HM_REASON_NONE, "%s is not a regular file", path);
     }
-    if (!owned(&st) || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    if (!owned(st) || (st->st_mode & (S_IWGRP | S_IWOTH)) != 0) {
         (void)hm_fail(error, HM_UNDECIDED, HM_REASON_NONE,
                       "%s can be changed by other users, and is not believed", path);
         hm_error_add_hint(error, "look at what it says; then `chown` it to yourself and `chmod "
                                  "go-w` it");
         return HM_UNDECIDED;
     }
-    return hm_read_fd(fd, path, limit, buf, error);
+    *opened = fd;
+    fd = -1;
+    return HM_OK;
+}
+
+hm_status hm_read_own_file(const char *path, size_t limit, hm_buf *buf, hm_error **error) {
+    hm_auto_fd fd = -1;
+    struct stat st;
+    hm_status status = open_own(path, &fd, &st, error);
+    return status == HM_OK ? hm_read_fd(fd, path, limit, buf, error) : status;
+}
+
+hm_status hm_read_secret_file(const char *path, size_t limit, hm_buf *buf, hm_error **error) {
+    hm_auto_fd fd = -1;
+    struct stat st;
+    hm_status status = open_own(path, &fd, &st, error);
+    if (status == HM_OK && (st.st_mode & (S_IRWXO | S_IXGRP)) != 0) {
+        (void)hm_fail(error, HM_UNDECIDED, HM_REASON_NONE, "the secret in %s is open to others",
+                      path);
+        hm_error_add_hint(error, "`chmod 600` it, and take another secret: this one may be known");
+        return HM_UNDECIDED;
+    }
+    if (status == HM_OK) {
+        status = hm_read_fd(fd, path, limit, buf, error);
+    }
+    if (status == HM_OK && buf->length > 0 && buf->data[buf->length - 1] == '\n') {
+        buf->data[--buf->length] = '\0';
+    }
+    if (status == HM_OK && buf->length > 0 && buf->data[buf->length - 1] == '\r') {
+        buf->data[--buf->length] = '\0';
+    }
+    return status;
 }
 
 hm_status hm_check_own_directory(const char *path, hm_error **error) {

@@ -6,7 +6,7 @@
 #ifndef HM_CONFIG_H
 #define HM_CONFIG_H
 
-#include "base/base.h"
+#include "config/event_kind.h"
 
 typedef enum hm_alert_kind {
     HM_ALERT_WEBHOOK = 1,
@@ -26,13 +26,17 @@ typedef struct hm_alert_config {
     size_t command_count;
     unsigned timeout_ms; /* of one attempt */
     uint64_t events;     /* a bit (1 << kind) for each hm_event_kind that it is told of */
+    unsigned facility;   /* of syslog: its number (RFC 5424, table 1) */
+    char *socket;        /* of syslog: the datagram socket; NULL: journald's or /dev/log */
+    bool journal;        /* `socket` takes journald's own protocol */
 } hm_alert_config;
 
 struct hm_config {
     char *path;            /* of the file; NULL: there is none */
     char *store;           /* directory; NULL: none is named */
     char *policy;          /* file; NULL: none is named */
-    char *ledger;          /* URI; NULL: SQLite in the store */
+    char *ledger;          /* URI; NULL: SQLite in the store (hm_config_ledger()) */
+    char *outbox;          /* directory; NULL: in the store, else in the state directory */
     char *checkpoint_key;  /* signs the ledger's checkpoints: path or URI; NULL: nobody does */
     char *checkpoint_file; /* where the newest checkpoint goes besides into the ledger; or NULL */
     uint64_t checkpoint_every; /* events; at least 1 */
@@ -46,5 +50,20 @@ struct hm_config {
     uint64_t refused_limit; /* bytes that such copies may take in all */
     char *group;            /* that may read the versions: a name; NULL: everybody may */
 };
+
+/* The defaults. */
+HM_MUST_USE hm_status hm_config_new(hm_config **config, hm_error **error);
+/* Reads what a file says, without the environment. `path` is for messages and relative paths. */
+HM_MUST_USE hm_status hm_config_parse(hm_bytes text, const char *path, hm_config **config,
+                                      hm_error **error);
+void hm_alert_config_free(hm_alert_config *alert);
+/* One alert of the list; `at` is the mapping in the file. Of a failure nothing is added. */
+struct hm_yaml;
+HM_MUST_USE hm_status hm_config_read_alert(hm_config *config, struct hm_yaml *at,
+                                           const char *folder, hm_error **error);
+/* Where the ledger is, newly allocated: as configured, else in the store; `*uri` NULL: nowhere. */
+HM_MUST_USE hm_status hm_config_ledger(const hm_config *config, char **uri, hm_error **error);
+/* The name of a syslog facility; the number is the index. Ends with NULL. */
+extern const char *const hm_syslog_facilities[];
 
 #endif

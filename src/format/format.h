@@ -164,9 +164,6 @@ HM_MUST_USE hm_status hm_metadata_take(hm_json *metadata, const char *name, cons
 /* hm_error_move() for what was found in a text of the caller's own: ::HM_REFUSED is ::HM_USAGE. */
 HM_MUST_USE hm_status hm_error_as_usage(hm_error **error, hm_error **cause);
 
-/* DSSE pre-authentication encoding. */
-void hm_dsse_pae(const char *payload_type, hm_bytes payload, hm_buf *out);
-
 /* The orders in which resources are listed, which the root digest depends on. */
 typedef enum hm_oms_order {
     HM_OMS_ORDER_NAME, /* by name as text, as the specification has it (6.4) */

@@ -4,6 +4,8 @@
  * which oms_statement.c reads and writes.
  */
 #include "format/oms.h"
+
+#include "base/dsse.h"
 #include "format/provenance.h"
 
 #include <stdio.h>

@@ -6,6 +6,8 @@
  */
 #include "format/records.h"
 
+#include "base/dsse.h"
+
 #include <stdlib.h>
 #include <string.h>
 

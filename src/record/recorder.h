@@ -14,7 +14,8 @@
 
 /*
  * `config` must outlive it. The ledger is that of the configuration, else SQLite in its store, else
- * there is none. `outbox`: a directory, or NULL: what cannot be delivered is lost, and said.
+ * there is none. `outbox`: a directory, which is made when it is needed; NULL: then there can be no
+ * alerts, and what the ledger does not take is an error. Opens and touches nothing yet.
  */
 HM_MUST_USE hm_status hm_recorder_new(const hm_config *config, const char *outbox,
                                       hm_recorder **recorder, hm_error **error);

@@ -25,69 +25,13 @@ void hm_export_free(hm_export *ended) {
     *ended = (hm_export){.signer = NULL};
 }
 
-void hm_export_envelope_free(hm_export_envelope *envelope) {
-    hm_buf_free(&envelope->payload);
-    hm_buf_free(&envelope->signature);
-}
-
 static hm_status malformed(hm_error **error, const char *what, const char *why) {
     return hm_fail(error, HM_REFUSED, HM_REASON_MALFORMED, "%s: %s", what, why);
 }
 
-/* ---- the envelope --------------------------------------------------------------------------- */
-
-static hm_status take_base64(hm_json *object, const char *what, const char *name, hm_buf *out,
-                             hm_error **error) {
-    hm_bytes text;
-    hm_status status = hm_json_take_text(object, what, name, &text, error);
-    if (status != HM_OK) {
-        return status;
-    }
-    if (!hm_unbase64(text, HM_BASE64_EITHER, out)) {
-        return out->failed ? hm_fail_memory(error)
-                           : hm_fail(error, HM_REFUSED, HM_REASON_MALFORMED,
-                                     "%s: \"%s\" is not padded base64", what, name);
-    }
-    return hm_buf_check(out, error);
-}
-
-/* DSSE: `keyid` is optional, not authenticated, and nothing is decided by it. */
-static hm_status parse_signature(hm_json *root, const char *what, hm_buf *signature,
-                                 hm_error **error) {
-    hm_json *list = NULL;
-    hm_status status = hm_json_take(root, what, "signatures", HM_JSON_ARRAY, &list, error);
-    if (status == HM_OK && list->count != 1) {
-        status = malformed(error, what, "\"signatures\" must have one entry");
-    }
-    if (status != HM_OK) {
-        return status;
-    }
-    hm_json *entry = list->first;
-    status = take_base64(entry, what, "sig", signature, error);
-    (void)hm_json_take_any(entry, "keyid");
-    return status == HM_OK ? hm_json_refuse_rest(entry, what, error) : status;
-}
-
-hm_status hm_export_envelope_parse(hm_bytes file, const char *what, hm_export_envelope *envelope,
+hm_status hm_export_envelope_parse(hm_bytes file, const char *what, hm_dsse *envelope,
                                    hm_error **error) {
-    hm_auto_json doc = NULL;
-    hm_bytes type = {.data = NULL};
-    hm_status status = hm_json_parse(file, what, &doc, error);
-    if (status != HM_OK) {
-        return status;
-    }
-    hm_json *root = hm_json_root(doc);
-    status = hm_json_take_text(root, what, "payloadType", &type, error);
-    if (status == HM_OK && !hm_bytes_equal_text(type, HM_KEYRING_PAYLOAD_TYPE)) {
-        status = malformed(error, what, "\"payloadType\" is not " HM_KEYRING_PAYLOAD_TYPE);
-    }
-    if (status == HM_OK) {
-        status = take_base64(root, what, "payload", &envelope->payload, error);
-    }
-    if (status == HM_OK) {
-        status = parse_signature(root, what, &envelope->signature, error);
-    }
-    return status == HM_OK ? hm_json_refuse_rest(root, what, error) : status;
+    return hm_dsse_parse(file, what, HM_KEYRING_PAYLOAD_TYPE, envelope, error);
 }
 
 /* ---- the signed text ------------------------------------------------------------------------ */
@@ -306,7 +250,7 @@ hm_status hm_export_parse(hm_bytes payload, const char *what, hm_export *found, 
 
 hm_status hm_export_open(hm_bytes file, const char *what, const hm_pubkey *admin, hm_export *found,
                          hm_error **error) {
-    hm_auto_export_envelope envelope = {.payload = {.data = NULL}};
+    hm_auto_dsse envelope = {.payload = {.data = NULL}};
     hm_auto_buf message = {.data = NULL};
     hm_auto_error cause = NULL;
     hm_status status = hm_export_envelope_parse(file, what, &envelope, error);
@@ -393,14 +337,6 @@ static hm_status write_payload(const hm_keyring *ring, int64_t now, int64_t expi
     return status == HM_OK ? hm_buf_check(out, error) : status;
 }
 
-static void write_base64(hm_json_writer *w, const char *name, const hm_buf *data) {
-    hm_auto_buf text = {.data = NULL};
-    hm_buf_add_base64(&text, hm_buf_view(data));
-    w->out->failed |= text.failed;
-    hm_json_name(w, name);
-    hm_json_string(w, hm_buf_view(&text));
-}
-
 static hm_status seal(const hm_buf *payload, hm_signer *admin, hm_buf *file, hm_error **error) {
     hm_auto_buf message = {.data = NULL};
     hm_auto_buf signature = {.data = NULL};
@@ -412,20 +348,10 @@ static hm_status seal(const hm_buf *payload, hm_signer *admin, hm_buf *file, hm_
     if (status != HM_OK) {
         return status;
     }
-    hm_json_writer w = {.out = file, .indent = 2};
-    hm_json_begin_object(&w);
-    hm_json_member(&w, "payloadType", HM_KEYRING_PAYLOAD_TYPE);
-    write_base64(&w, "payload", payload);
-    hm_json_name(&w, "signatures");
-    hm_json_begin_array(&w);
-    hm_json_begin_object(&w);
-    hm_json_member(&w, "keyid", admin->public_key->fingerprint);
-    write_base64(&w, "sig", &signature);
-    hm_json_end_object(&w);
-    hm_json_end_array(&w);
-    hm_json_end_object(&w);
+    status = hm_dsse_print(HM_KEYRING_PAYLOAD_TYPE, hm_buf_view(payload),
+                           admin->public_key->fingerprint, hm_buf_view(&signature), 2, file, error);
     hm_buf_add_byte(file, '\n');
-    return hm_buf_check(file, error);
+    return status == HM_OK ? hm_buf_check(file, error) : status;
 }
 
 /* ---- exporting ------------------------------------------------------------------------------ */
@@ -465,7 +391,7 @@ static hm_status check_admin(const hm_keyring *ring, const hm_signer *admin, hm_
 /* Only an older export is written over: a mistyped path must not cost another file. */
 static hm_status check_target(const char *path, hm_write_rule *rule, hm_error **error) {
     hm_auto_buf old = {.data = NULL};
-    hm_auto_export_envelope envelope = {.payload = {.data = NULL}};
+    hm_auto_dsse envelope = {.payload = {.data = NULL}};
     hm_auto_error cause = NULL;
     struct stat st;
     *rule = HM_WRITE_NEW;

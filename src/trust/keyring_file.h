@@ -6,6 +6,7 @@
 #ifndef HM_TRUST_KEYRING_FILE_H
 #define HM_TRUST_KEYRING_FILE_H
 
+#include "base/dsse.h"
 #include "trust/trust.h"
 
 #define HM_KEYRING_PAYLOAD_TYPE "application/vnd.hallmark.keyring+json"
@@ -25,16 +26,9 @@ void hm_export_free(hm_export *ended);
 #define hm_auto_export HM_CLEANUP(hm_export_free) hm_export
 
 /* An envelope, taken apart but not believed. */
-typedef struct hm_export_envelope {
-    hm_buf payload;
-    hm_buf signature;
-} hm_export_envelope;
-void hm_export_envelope_free(hm_export_envelope *envelope);
-#define hm_auto_export_envelope HM_CLEANUP(hm_export_envelope_free) hm_export_envelope
-
 /* ::HM_REFUSED malformed or unsupported. */
-HM_MUST_USE hm_status hm_export_envelope_parse(hm_bytes file, const char *what,
-                                               hm_export_envelope *envelope, hm_error **error);
+HM_MUST_USE hm_status hm_export_envelope_parse(hm_bytes file, const char *what, hm_dsse *envelope,
+                                               hm_error **error);
 /* Reads the signed text. To be called once its signature is known to be good. */
 HM_MUST_USE hm_status hm_export_parse(hm_bytes payload, const char *what, hm_export *found,
                                       hm_error **error);

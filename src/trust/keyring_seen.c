@@ -25,63 +25,6 @@ typedef struct seen {
 
 /* ---- where ---------------------------------------------------------------------------------- */
 
-static const char *from_environment(const char *name) {
-    const char *value = secure_getenv(name);
-    return value != NULL && value[0] != '\0' ? value : NULL;
-}
-
-static hm_status fail_no_place(hm_error **error) {
-    return hm_fail(error, HM_UNDECIDED, HM_REASON_NONE,
-                   "there is no directory to remember in which exports of keyrings were seen");
-}
-
-/* `*none` when the caller wants nothing remembered. */
-static hm_status find_directory(char **directory, bool *none, hm_error **error) {
-    const char *chosen = from_environment("HALLMARK_STATE_DIR");
-    const char *xdg = from_environment("XDG_STATE_HOME");
-    const char *home = from_environment("HOME");
-    *none = chosen != NULL && strcmp(chosen, "none") == 0;
-    if (*none) {
-        return HM_OK;
-    }
-    /* A relative one would forget as soon as the program runs somewhere else. */
-    if (chosen != NULL && chosen[0] != '/') {
-        return hm_fail(error, HM_USAGE, HM_REASON_NONE,
-                       "HALLMARK_STATE_DIR must be an absolute path or \"none\", not \"%s\"",
-                       chosen);
-    }
-    if (chosen != NULL) {
-        *directory = hm_textf("%s/keyrings", chosen);
-    } else if (geteuid() == 0) {
-        *directory = hm_strdup("/var/lib/hallmark/keyrings");
-    } else if (xdg != NULL && xdg[0] == '/') {
-        *directory = hm_textf("%s/hallmark/keyrings", xdg);
-    } else if (home != NULL && home[0] == '/') {
-        *directory = hm_textf("%s/.local/state/hallmark/keyrings", home);
-    } else {
-        return fail_no_place(error);
-    }
-    return *directory != NULL ? HM_OK : hm_fail_memory(error);
-}
-
-static hm_status make_directories(const char *path, hm_error **error) {
-    hm_auto_free char *part = hm_strdup(path);
-    if (part == NULL) {
-        return hm_fail_memory(error);
-    }
-    for (size_t i = 1; i <= strlen(path); i++) {
-        if (path[i] != '/' && path[i] != '\0') {
-            continue;
-        }
-        part[i] = '\0';
-        if (mkdir(part, 0700) != 0 && errno != EEXIST) {
-            return hm_fail_errno(error, errno, "cannot make the directory %s", part);
-        }
-        part[i] = path[i];
-    }
-    return hm_check_own_directory(path, error);
-}
-
 /* One file per admin key and signer; the name of the latter is not fit for a file name. */
 static hm_status name_file(const char *directory, const hm_export *found, const hm_pubkey *admin,
                            char **path, hm_error **error) {
@@ -200,18 +143,12 @@ static hm_status write_seen(const char *path, const hm_export *found, const hm_p
                            : status;
 }
 
-static hm_status take_lock(const char *directory, int *lock, hm_error **error) {
-    hm_auto_free char *path = hm_textf("%s/.lock", directory);
-    hm_status status = path != NULL ? make_directories(directory, error) : hm_fail_memory(error);
-    return status == HM_OK ? hm_lock_file(path, lock, error) : status;
-}
-
 /* Once more under the lock: another verifier may have seen a newer one meanwhile. */
 static hm_status remember(const char *directory, const char *path, const hm_export *found,
                           const hm_pubkey *admin, bool *unkept, hm_error **error) {
     hm_auto_fd lock = -1;
     seen before;
-    hm_status status = take_lock(directory, &lock, error);
+    hm_status status = hm_state_lock(directory, &lock, error);
     if (status != HM_OK) {
         *unkept = !hm_error_is_memory(error != NULL ? *error : NULL);
         return status;
@@ -268,7 +205,8 @@ hm_status hm_export_check_seen(const hm_export *found, const hm_pubkey *admin, b
     hm_auto_error cause = NULL;
     bool none = false, unkept = false;
     *warning = NULL;
-    hm_status status = find_directory(&directory, &none, &cause);
+    hm_status status = hm_state_directory("keyrings", "which exports of keyrings were seen",
+                                          &directory, &none, &cause);
     if (none) {
         return add_warning(warning,
                            "HALLMARK_STATE_DIR=none: an older export of the keyring that is "

@@ -10,7 +10,9 @@ import support
 
 COMMANDS = [["key", "generate"], ["key", "list"], ["key", "show"], ["key", "rotate"],
             ["key", "revoke"], ["key", "export"], ["sign"], ["verify"], ["resign"], ["digest"], ["inspect"],
-            ["policy", "check"], ["policy", "explain"]]  # fmt: skip
+            ["policy", "check"], ["policy", "explain"], ["config", "check"],
+            ["log", "verify"], ["log", "checkpoint"], ["log"], ["deploy"],
+            ["rollback"]]  # fmt: skip
 MAN = support.ROOT / "docs" / "man"
 
 # Every option there is, so that none comes or goes unseen.
@@ -19,24 +21,28 @@ OPTIONS = {
     "key list": "json help",
     "key show": "version json help",
     "key rotate": "type passphrase-file passphrase-fd no-passphrase signs-from not-after signer "
-                  "base-name remove-old-private help",
-    "key revoke": "version reason since help",
+                  "base-name remove-old-private config ledger log help",
+    "key revoke": "version reason since config ledger log help",
     "key export": "key passphrase-file passphrase-fd out expires help",
     "sign": "key passphrase-file passphrase-fd cert chain format signature hash files shards "
             "shard-size shards-signature ignore include-git follow-symlinks name-dot signer-id "
-            "key-version metadata provenance parts reuse jobs list json no-progress help",
+            "key-version metadata provenance parts reuse jobs list json no-progress config ledger log help",
     "verify": "policy key root keyring keyring-key keyring-signer keyring-min-version "
               "identity-subject identity-san identity-fingerprint signature format name "
               "provenance require-provenance provenance-dataset provenance-builder "
               "ignore include-git ignore-unsigned strict-paths fail-fast allow-symlinks "
               "allow-v0.2.0 allow-expired-certificates allow-missing-eku jobs list json "
-              "no-progress help",
-    "resign": "key passphrase-file passphrase-fd policy jobs list json no-progress help",
+              "no-progress config ledger log help",
+    "resign": "key passphrase-file passphrase-fd policy jobs list json no-progress config ledger log help",
     "digest": "hash files shards shard-size ignore include-git follow-symlinks part out jobs list json "
               "no-progress help",
     "inspect": "list json help",
+    "config check": "json help",
     "policy check": "json help",
     "policy explain": "policy name json help",
+    "log": "json since model event limit ledger store config help",
+    "log verify": "key checkpoint json ledger store config help",
+    "log checkpoint": "key passphrase-file passphrase-fd out ledger store config help",
 }  # fmt: skip
 
 
@@ -202,7 +208,7 @@ def test_every_page_belongs_to_a_command(hallmark):
     assert {path.name for path in pathlib.Path(MAN).glob("*.1.scd")} <= known
 
 
-@pytest.mark.parametrize("group", ["key", "policy"])
+@pytest.mark.parametrize("group", ["key", "policy", "config"])
 def test_help_of_a_group(hallmark, group):
     result = hallmark(group, "--help", expect=0)
     listed_there = [line.split()[2] for line in result.out.splitlines()]

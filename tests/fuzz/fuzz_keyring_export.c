@@ -53,7 +53,7 @@ static void read_file(hm_bytes file) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    hm_auto_export_envelope envelope = {.payload = {0}};
+    hm_auto_dsse envelope = {.payload = {0}};
     hm_auto_error error = NULL;
     hm_bytes file = hm_bytes_of(data, size);
     bool whole = hm_export_envelope_parse(file, "file", &envelope, &error) == HM_OK;

@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A version that is in the store already: is it still what it was, and still believed? */
+#include "deploy/store.h"
+
+#include "collect.h"
+
+#include <errno.h>
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- where it lies -------------------------------------------------------------------------- */
+
+typedef struct place {
+    hm_model model;
+    char *path;    /* of the model, absolute; the model has it too */
+    char **proofs; /* absolute paths of the signature files */
+    size_t proof_count;
+    char *rule_path;
+} place;
+
+static void place_free(place *at) {
+    hm_fd_close(&at->model.fd);
+    free(at->path);
+    free(at->rule_path);
+    hm_text_list_free(&at->proofs, at->proof_count);
+}
+
+static hm_status open_place(const hm_slot *slot, const hm_stored *version, place *at,
+                            hm_error **error) {
+    const hm_store *store = slot->store;
+    hm_auto_free char *folder = hm_slot_version_path(slot, version->digest);
+    hm_auto_free char *inside = folder != NULL ? hm_textf("%s/model", folder) : NULL;
+    hm_auto_free char *path = inside != NULL ? hm_store_path(store, inside) : NULL;
+    at->path = path == NULL            ? NULL
+               : version->file != NULL ? hm_textf("%s/%s", path, version->file)
+                                       : hm_strdup(path);
+    at->rule_path = hm_slot_rule_path(slot);
+    at->proofs = hm_alloc(version->proof_count, sizeof(char *));
+    if (at->path == NULL || at->rule_path == NULL || at->proofs == NULL) {
+        return hm_fail_memory(error);
+    }
+    for (size_t i = 0; i < version->proof_count; i++) {
+        if (version->proofs[i].is_signature) {
+            char *proof = hm_textf("%s/%s", path, version->proofs[i].name);
+            if (proof == NULL) {
+                return hm_fail_memory(error);
+            }
+            at->proofs[at->proof_count++] = proof;
+        }
+    }
+    at->model.fd = hm_open_beneath(store->fd, inside, O_RDONLY | O_DIRECTORY, false);
+    at->model.path = at->path;
+    at->model.name = strrchr(at->path, '/') + 1;
+    return at->model.fd >= 0 ? HM_OK : hm_fail_errno(error, errno, "cannot open %s", path);
+}
+
+/* A single file is held by what it is, as after hm_model_open(). */
+static hm_status open_file(place *at, const hm_stored *version, hm_error **error) {
+    struct stat st;
+    if (version->file == NULL) {
+        return HM_OK;
+    }
+    if (fstatat(at->model.fd, version->file, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+        !S_ISREG(st.st_mode)) {
+        return hm_fail(error, HM_REFUSED, HM_REASON_MISSING_FILE,
+                       "%s is gone from the store, or no file any more", at->path);
+    }
+    at->model.is_file = true;
+    at->model.device = st.st_dev;
+    at->model.inode = st.st_ino;
+    return HM_OK;
+}
+
+/* ---- what is there -------------------------------------------------------------------------- */
+
+static hm_status walk(const place *at, hm_model *folder, hm_tree *tree, hm_error **error) {
+    hm_ignore nothing = {0};
+    *folder = at->model;
+    folder->is_file = false;
+    return hm_tree_walk(folder, &nothing, false, tree, error);
+}
+
+static int compare_file(const void *name, const void *file) {
+    return strcmp(name, ((const hm_stored_file *)file)->name);
+}
+
+static const hm_stored_file *find_file(const hm_stored *version, const char *name) {
+    return version->count > 0
+               ? bsearch(name, version->files, version->count, sizeof(hm_stored_file), compare_file)
+               : NULL;
+}
+
+hm_status hm_stored_intact(const hm_slot *slot, const hm_stored *version, bool *intact,
+                           hm_error **error) {
+    HM_CLEANUP(place_free) place at = {.model = {.fd = -1}};
+    HM_CLEANUP(hm_tree_free) hm_tree tree = {0};
+    hm_model folder;
+    *intact = false;
+    hm_status status = open_place(slot, version, &at, error);
+    if (status == HM_OK) {
+        status = walk(&at, &folder, &tree, error);
+    }
+    bool same = status == HM_OK && tree.count == version->count;
+    for (size_t i = 0; i < tree.count && same; i++) {
+        const hm_entry *entry = &tree.entries[i];
+        const hm_stored_file *file = find_file(version, entry->name);
+        hm_auto_free char *state = hm_entry_state(entry);
+        same = entry->kind == HM_ENTRY_FILE && file != NULL && state != NULL &&
+               strcmp(state, file->state) == 0 && hm_entry_settled(&tree, entry, true);
+    }
+    *intact = same;
+    return status;
+}
+
+/*
+ * Nothing may lie beside what was put there, wherever a signature leaves something out: whoever
+ * serves the directory serves that too.
+ */
+static hm_status refuse_extra(const place *at, const hm_stored *version, hm_report *report,
+                              hm_error **error) {
+    HM_CLEANUP(hm_tree_free) hm_tree tree = {0};
+    hm_model folder;
+    const char *first = NULL;
+    hm_status status = walk(at, &folder, &tree, error);
+    for (size_t i = 0; i < tree.count && status == HM_OK; i++) {
+        const hm_entry *entry = &tree.entries[i];
+        if (entry->kind == HM_ENTRY_FILE && find_file(version, entry->name) != NULL) {
+            continue;
+        }
+        hm_finding finding = {.reason = HM_REASON_EXTRA_FILE,
+                              .name = hm_strdup(entry->name),
+                              .detail = hm_strdup(entry->kind_text)};
+        status = hm_report_add_finding(report, finding, error);
+        first = first != NULL ? first : entry->name;
+    }
+    return status == HM_OK && first != NULL
+               ? hm_fail(error, HM_REFUSED, HM_REASON_EXTRA_FILE,
+                         "%s was put into the version %s of %s from outside", first,
+                         version->digest, at->path)
+               : status;
+}
+
+/* ---- is it the version that it is called ------------------------------------------------------ */
+
+static hm_status refuse_other(const place *at, const hm_stored *version, const char *name,
+                              hm_report *report, hm_error **error) {
+    hm_finding finding = {.reason = HM_REASON_DIGEST_MISMATCH, .name = hm_strdup(name)};
+    hm_status status = hm_report_add_finding(report, finding, error);
+    return status == HM_OK ? hm_fail(error, HM_REFUSED, HM_REASON_DIGEST_MISMATCH,
+                                     "%s in %s is not what was deployed as version %s", name,
+                                     at->path, version->digest)
+                           : status;
+}
+
+static bool same_layout(const hm_manifest *a, const hm_manifest *b) {
+    return a->method == b->method && a->hash == b->hash && a->shard_size == b->shard_size;
+}
+
+/* The record must bear out the version's name, and what is there the record. */
+static hm_status compare_items(const place *at, const hm_stored *version, const hm_manifest *found,
+                               hm_report *report, hm_error **error) {
+    uint8_t digest[32];
+    char hex[65];
+    const hm_manifest *wanted = &version->manifest;
+    hm_status status = hm_manifest_model_digest(wanted, digest, error);
+    if (status != HM_OK) {
+        return status;
+    }
+    hm_hex(digest, sizeof digest, hex);
+    if (strcmp(hex, version->digest) != 0) {
+        return refuse_other(at, version, ".", report, error);
+    }
+    for (size_t i = 0; i < wanted->count && status == HM_OK; i++) {
+        const hm_item *item = &wanted->items[i];
+        const hm_item *there = hm_manifest_find(found, item->name, item->start);
+        if (there == NULL || there->end != item->end ||
+            memcmp(there->digest, item->digest, hm_hash_size(wanted->hash)) != 0) {
+            status = refuse_other(at, version, item->name, report, error);
+        }
+    }
+    return status;
+}
+
+/* Digests everything in the way in which the version was named. */
+static hm_status recompute(const place *at, const hm_stored *version,
+                           const hm_gate_options *options, hm_report *report, hm_error **error) {
+    HM_CLEANUP(hm_collection_free) hm_collection collection = {.ignore = {0}};
+    hm_collect_options how = {
+        .measure = {.method = version->manifest.method,
+                    .hash = version->manifest.hash,
+                    .shard_size = version->manifest.shard_size,
+                    .jobs = options->jobs,
+                    .progress = options->progress,
+                    .progress_context = options->progress_context},
+        .include_git = true,
+    };
+    hm_status status = hm_collect(&at->model, &how, &collection, error);
+    return status == HM_OK ? compare_items(at, version, &collection.manifest, report, error)
+                           : status;
+}
+
+static hm_status compare_proofs(const place *at, const hm_stored *version, hm_error **error) {
+    hm_status status = HM_OK;
+    for (size_t i = 0; i < version->proof_count && status == HM_OK; i++) {
+        const hm_stored_proof *proof = &version->proofs[i];
+        hm_auto_buf content = {0};
+        uint8_t digest[32];
+        char hex[65] = "";
+        hm_auto_fd fd =
+            hm_open_beneath(at->model.fd, proof->name, O_RDONLY | O_NONBLOCK | O_NOCTTY, false);
+        if (fd >= 0) {
+            status = hm_read_fd(fd, proof->name, HM_SIGNATURE_FILE_LIMIT, &content, error);
+        }
+        if (fd >= 0 && status == HM_OK) {
+            status = hm_digest_bytes(HM_HASH_SHA256, hm_buf_view(&content), digest, error);
+            hm_hex(digest, sizeof digest, hex);
+        }
+        if (status == HM_OK && strcmp(hex, proof->digest) != 0) {
+            status = hm_fail(error, HM_REFUSED, HM_REASON_DIGEST_MISMATCH,
+                             "%s is not what was deployed", proof->name);
+        }
+    }
+    return status;
+}
+
+hm_status hm_stored_same(const hm_slot *slot, const hm_stored *version,
+                         const hm_gate_options *options, bool *same, hm_error **error) {
+    HM_CLEANUP(place_free) place at = {.model = {.fd = -1}};
+    HM_CLEANUP(hm_report_free) hm_report *report = NULL;
+    hm_auto_error cause = NULL;
+    *same = false;
+    hm_status status = hm_report_new(HM_OPERATION_CHECK, slot->name, &report, &cause);
+    if (status == HM_OK) {
+        status = open_place(slot, version, &at, &cause);
+    }
+    if (status == HM_OK) {
+        status = open_file(&at, version, &cause);
+    }
+    if (status == HM_OK) {
+        status = recompute(&at, version, options, report, &cause);
+    }
+    if (status == HM_OK) {
+        status = compare_proofs(&at, version, &cause);
+    }
+    if (status == HM_OK) {
+        status = refuse_extra(&at, version, report, &cause);
+    }
+    *same = status == HM_OK;
+    return status == HM_OK || status == HM_REFUSED ? HM_OK : hm_error_move(error, &cause);
+}
+
+bool hm_stored_proofs_same(const hm_stored *version, const hm_proofs *proofs) {
+    bool same = version->proof_count == proofs->count;
+    for (size_t i = 0; i < proofs->count && same; i++) {
+        const hm_stored_proof *wanted = &proofs->list[i];
+        bool found = false;
+        for (size_t k = 0; k < version->proof_count && !found; k++) {
+            const hm_stored_proof *there = &version->proofs[k];
+            found = strcmp(there->name, wanted->name) == 0 &&
+                    strcmp(there->digest, wanted->digest) == 0 &&
+                    there->is_signature == wanted->is_signature;
+        }
+        same = found;
+    }
+    return same;
+}
+
+/* ---- the whole ------------------------------------------------------------------------------ */
+
+/* A rule that believes no signature must not be given any. */
+static bool wants_signatures(const hm_policy *policy, const hm_slot *slot, const char *rule_path) {
+    const hm_rule *rule =
+        policy->path != NULL ? hm_policy_choose(policy, slot->name, rule_path) : NULL;
+    return policy->path == NULL || (rule != NULL && rule->allowed != NULL);
+}
+
+static hm_status judge(hm_verification *job, const place *at, const hm_stored *version,
+                       const hm_gate_options *options, hm_report *report, hm_error **error) {
+    hm_claim *told = NULL;
+    hm_operation operation = report->operation;
+    hm_store_note store = report->store;
+    report->store = (hm_store_note){.path = NULL};
+    hm_status status = hm_verification_run(job, report, &told, error);
+    report->operation = operation;
+    report->store = store;
+    if (status == HM_LET_THROUGH) {
+        hm_auto_error cause = NULL;
+        hm_status same =
+            version->let_through
+                ? recompute(at, version, options, report, &cause)
+                : hm_fail(&cause, HM_REFUSED, HM_REASON_UNSIGNED,
+                          "%s was deployed with a signature, and has none any more", at->path);
+        if (same != HM_OK) {
+            hm_error_free(error);
+            return hm_error_move(error, &cause);
+        }
+        return status;
+    }
+    if (status == HM_OK) {
+        status = hm_verify_provenances(job, told, report, error);
+    }
+    if (status != HM_OK) {
+        return status;
+    }
+    return same_layout(&report->manifest, &version->manifest)
+               ? compare_items(at, version, &report->manifest, report, error)
+               : recompute(at, version, options, report, error);
+}
+
+hm_status hm_stored_verify(const hm_slot *slot, const hm_stored *version, const hm_policy *policy,
+                           const hm_gate_options *options, hm_report *report, hm_error **error) {
+    HM_CLEANUP(place_free) place at = {.model = {.fd = -1}};
+    HM_CLEANUP(hm_verification_free) hm_verification job = {.policy = policy};
+    hm_verify_options how = HM_VERIFY_OPTIONS_INIT;
+    hm_auto_error cause = NULL;
+    hm_status status = open_place(slot, version, &at, &cause);
+    if (status == HM_OK) {
+        status = open_file(&at, version, &cause);
+    }
+    how.flags = HM_VERIFY_STRICT_PATHS | HM_VERIFY_INCLUDE_GIT;
+    how.jobs = options->jobs;
+    how.progress = options->progress;
+    how.progress_context = options->progress_context;
+    if (status == HM_OK && at.proof_count > 0 && wants_signatures(policy, slot, at.rule_path)) {
+        how.signature = at.proof_count == 1 || policy->path == NULL ? at.proofs[0] : NULL;
+        how.signatures = how.signature == NULL ? (const char *const *)at.proofs : NULL;
+        how.signature_count = how.signature == NULL ? at.proof_count : 0;
+    }
+    job.model = &at.model;
+    job.options = &how;
+    job.rule_name = slot->name;
+    job.rule_path = at.rule_path;
+    if (status == HM_OK) {
+        status = judge(&job, &at, version, options, report, &cause);
+    }
+    if (status == HM_OK || status == HM_LET_THROUGH) {
+        hm_auto_error extra = NULL;
+        hm_status alone = refuse_extra(&at, version, report, &extra);
+        if (alone != HM_OK) {
+            return hm_error_move(error, &extra);
+        }
+    }
+    return status == HM_OK ? HM_OK : hm_error_move(error, &cause);
+}
