@@ -72,6 +72,13 @@ extern const cli_command cli_inspect;
 extern const cli_command cli_policy_check;
 extern const cli_command cli_policy_explain;
 extern const cli_command cli_config_check;
+extern const cli_command cli_store_check;
+extern const cli_command cli_status;
+extern const cli_command cli_quarantine_list;
+extern const cli_command cli_quarantine_show;
+extern const cli_command cli_quarantine_release;
+extern const cli_command cli_quarantine_purge;
+extern const cli_command cli_gc;
 extern const cli_command cli_log;
 extern const cli_command cli_log_verify;
 extern const cli_command cli_log_checkpoint;
@@ -201,6 +208,44 @@ int cli_check_policy(const cli_command *command, const hm_config *config, const 
 hm_status cli_load_policy(const hm_config *config, const cli_texts *keys, hm_policy **policy,
                           hm_error **error);
 
+/* For commands that only look at a store. */
+#define CLI_LOOK_OPTIONS(type)                                                                     \
+    CLI_OPTION(type, store.store, CLI_TEXT, "store", "DIR",                                        \
+               "The store. Default: what HALLMARK_STORE or the configuration names."),             \
+        CLI_OPTION(type, record.config, CLI_TEXT, "config", "FILE",                                \
+                   "The configuration. Default: the file that HALLMARK_CONFIG names, or "          \
+                   "/etc/hallmark/config.yaml.")
+/* Whom to believe; see cli_load_policy(). */
+#define CLI_BELIEF_OPTIONS(type)                                                                   \
+    CLI_POLICY_OPTION(type),                                                                       \
+        CLI_OPTION(type, keys, CLI_TEXTS, "key", "PUB",                                            \
+                   "A public key to believe (PEM), or a key URI, in place of a policy file. May "  \
+                   "be given again: any of them will do.")
+
+/* An open store, with what it was opened by. */
+typedef struct cli_gated {
+    hm_config *config;
+    hm_store *store;
+} cli_gated;
+/* Whatever the status, to be ended by cli_gate_close(). `policy` may be NULL. */
+hm_status cli_gate_open(const cli_store *given, const cli_record *record, const char *policy,
+                        uint64_t flags, cli_gated *gated, hm_error **error);
+/* May take a while: alerts are delivered. */
+void cli_gate_close(cli_gated *gated);
+/* The worse of two exit statuses. */
+int cli_worse(int a, int b);
+/* Prints a text on standard output and frees it, if there is one, then the error. */
+int cli_print_text(char **text, hm_status status, hm_error **error);
+
+/* Tells the service manager that started the program, if one did (sd_notify(3)). */
+void cli_notify(const char *format, ...) HM_PRINTF(1, 2);
+/* Tells it now and then that the program lives, if it wants to know. */
+typedef struct cli_watchdog {
+    int64_t every; /* nanoseconds; 0: nobody wants to know */
+    int64_t last;
+} cli_watchdog;
+void cli_watchdog_start(cli_watchdog *watchdog);
+void cli_watchdog_show(cli_watchdog *watchdog);
 typedef struct cli_progress {
     bool wanted;
     bool shown;

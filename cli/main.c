@@ -8,10 +8,33 @@
 
 /* A new command is a file and a row here. One that begins like another comes before it. */
 static const cli_command *const commands[] = {
-    &cli_key_generate,   &cli_key_list,     &cli_key_show,       &cli_key_rotate,   &cli_key_revoke,
-    &cli_key_export,     &cli_sign,         &cli_verify,         &cli_resign,       &cli_digest,
-    &cli_inspect,        &cli_policy_check, &cli_policy_explain, &cli_config_check, &cli_log_verify,
-    &cli_log_checkpoint, &cli_log,          &cli_model_signing,
+    &cli_key_generate,
+    &cli_key_list,
+    &cli_key_show,
+    &cli_key_rotate,
+    &cli_key_revoke,
+    &cli_key_export,
+    &cli_sign,
+    &cli_verify,
+    &cli_resign,
+    &cli_digest,
+    &cli_inspect,
+    &cli_policy_check,
+    &cli_policy_explain,
+    &cli_deploy,
+    &cli_rollback,
+    &cli_store_check,
+    &cli_status,
+    &cli_quarantine_list,
+    &cli_quarantine_show,
+    &cli_quarantine_release,
+    &cli_quarantine_purge,
+    &cli_gc,
+    &cli_config_check,
+    &cli_log_verify,
+    &cli_log_checkpoint,
+    &cli_log,
+    &cli_model_signing,
 };
 enum { COMMAND_COUNT = sizeof(commands) / sizeof(commands[0]) };
 

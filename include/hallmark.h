@@ -711,6 +711,8 @@ HM_API const char *hm_config_get(const hm_config *config, const char *name);
 HM_API HM_MUST_USE hm_status hm_config_describe(const hm_config *config, uint64_t flags,
                                                 char **text, hm_error **error);
 #define HM_CONFIG_JSON (UINT64_C(1) << 1)
+/** The seconds between two checks of a service, as configured; 0: nothing is said of it. */
+HM_API uint64_t hm_config_check_every(const hm_config *config);
 HM_API void hm_config_free(hm_config **config);
 
 /** Where events go: the ledger, standard error, and alerts. */
@@ -852,7 +854,7 @@ HM_API HM_MUST_USE hm_status hm_deploy(hm_store *store, hm_model *source, const 
 
 typedef struct hm_gate_options {
     size_t size;
-    uint64_t flags;      /**< ::HM_GATE_LEAVE_BAD (hm_store_check()) or 0. */
+    uint64_t flags; /**< Of hm_store_check(): ::HM_GATE_LEAVE_BAD, ::HM_GATE_ROUTINE; else 0. */
     const char *version; /**< hm_rollback(): to which; a digest or the beginning of one. NULL: to
                               the last known good before the current one. */
     unsigned jobs;
@@ -863,16 +865,24 @@ typedef struct hm_gate_options {
     { .size = sizeof(hm_gate_options) }
 /** No version is good: `current` stays as it is, and says so loudly. */
 #define HM_GATE_LEAVE_BAD (UINT64_C(1) << 1)
+/**
+ * hm_store_check(): one check of many. Of good verdicts on one version only the first of each day is
+ * recorded; everything else is, always.
+ */
+#define HM_GATE_ROUTINE (UINT64_C(1) << 2)
 
 /** Makes an older version current, once it is verified again. @param options May be NULL. */
 HM_API HM_MUST_USE hm_status hm_rollback(hm_store *store, const char *name, const hm_policy *policy,
                                          const hm_gate_options *options, hm_report **report,
                                          hm_error **error);
 /**
- * Verifies what is current. A version that fails goes into quarantine, and the newest that verifies
- * takes its place; without one, `current` is taken away.
+ * Verifies what is current. A version that fails goes into quarantine, and another that verifies
+ * takes its place: the last known good one, else the newest; without one, `current` is taken away.
+ * A `current` that is not the store's own work has failed, too. The model is locked only when
+ * something is to be done, not while it is read.
  * @param report Of the version that was current.
- * @return ::HM_REFUSED when it failed, whatever took its place.
+ * @return ::HM_REFUSED when it failed, whatever took its place, and while nothing is served;
+ *         ::HM_UNDECIDED when that could not be found out: then nothing is changed.
  */
 HM_API HM_MUST_USE hm_status hm_store_check(hm_store *store, const char *name,
                                             const hm_policy *policy, const hm_gate_options *options,
@@ -883,13 +893,24 @@ HM_API HM_MUST_USE hm_status hm_store_names(hm_store *store, char ***names, size
 HM_API void hm_store_names_free(char ***names, size_t count);
 
 #define HM_STORE_JSON (UINT64_C(1) << 1) /**< As JSON; the schema is docs/status.schema.json. */
-/** What is current, by whom, when it was last verified, what is in quarantine. `name` NULL: all. */
+/**
+ * What is current, by whom, when it was last verified, what is in quarantine. Takes no lock.
+ * @param name NULL: all models. One that cannot be looked at is in the status, not in the text.
+ * @param text Free with hm_text_free().
+ */
 HM_API HM_MUST_USE hm_status hm_store_status(hm_store *store, const char *name, uint64_t flags,
                                              char **text, hm_error **error);
-/** What is in quarantine: all entries, or all that is known of one. */
+/**
+ * What is in quarantine: all entries, or all that is known of one.
+ * @param id As shown, or so much of its beginning as no other has; NULL: all.
+ * @param flags ::HM_STORE_JSON (docs/status.schema.json) or 0.
+ * @param text Free with hm_text_free().
+ */
 HM_API HM_MUST_USE hm_status hm_quarantine_describe(hm_store *store, const char *id, uint64_t flags,
                                                     char **text, hm_error **error);
-/** Deploys what is in quarantine, through the gate: it must verify now. */
+/**
+ * Deploys what is in quarantine, through the gate: it must verify now. A refused one stays there.
+ */
 HM_API HM_MUST_USE hm_status hm_quarantine_release(hm_store *store, const char *id,
                                                    const hm_policy *policy,
                                                    const hm_deploy_options *options,
@@ -897,9 +918,19 @@ HM_API HM_MUST_USE hm_status hm_quarantine_release(hm_store *store, const char *
 /** Deletes what is in quarantine; the ledger remembers it. */
 HM_API HM_MUST_USE hm_status hm_quarantine_purge(hm_store *store, const char *id, hm_error **error);
 /**
- * Removes versions beyond the newest `keep`, never the current one or the last known good.
- * @param keep At least 1; 0: as configured.
- * @param text What was removed, for people or as JSON. Free with hm_text_free(). May be NULL.
+ * The same of all that is there since before `before`, in seconds since 1970 UTC. One that cannot be
+ * purged keeps no other from it.
+ * @param count How many were; may be NULL.
+ */
+HM_API HM_MUST_USE hm_status hm_quarantine_purge_older(hm_store *store, int64_t before,
+                                                       size_t *count, hm_error **error);
+/**
+ * Removes versions beyond the newest `keep`, never the current one or the last known good. Whoever
+ * has a file of one open can go on reading it.
+ * @param name  NULL: of all models; one that fails keeps no other from it.
+ * @param keep  At least 1; 0: as configured.
+ * @param flags ::HM_STORE_JSON, ::HM_GC_DRY_RUN or 0.
+ * @param text  What was removed, for people or as JSON. Free with hm_text_free(). May be NULL.
  */
 HM_API HM_MUST_USE hm_status hm_store_gc(hm_store *store, const char *name, uint64_t keep,
                                          uint64_t flags, char **text, hm_error **error);

@@ -36,6 +36,10 @@ void hm_alert_config_free(hm_alert_config *alert) {
     *alert = (hm_alert_config){.name = NULL};
 }
 
+uint64_t hm_config_check_every(const hm_config *config) {
+    return config->check_every;
+}
+
 void hm_config_free(hm_config **config) {
     if (config == NULL || *config == NULL) {
         return;

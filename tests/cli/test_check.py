@@ -1,0 +1,491 @@
+# SPDX-License-Identifier: Apache-2.0
+"""hallmark check: what is served is verified, and what is bad is taken back."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+
+import gate
+import support
+
+
+@pytest.fixture
+def store(hallmark, keys, tmp_path):
+    return gate.Store(hallmark, tmp_path, keys["openssl", "ec-p256"])
+
+
+def check(store, *options, expect=support.OK, **more):
+    return store.run("check", *options, "--json", expect=expect, **more).json()
+
+
+# ---- good ---------------------------------------------------------------------------------------
+
+
+def test_good(store):
+    (digest,) = store.versions(1)
+    before = support.snapshot(store.place() / "versions")
+    (report,) = check(store)
+    assert (report["operation"], report["status"]) == ("check", "verified")
+    assert report["model"]["model_digest"] == digest and report["signer"]["name"] == "training"
+    assert report["store"]["current"] == digest and not report["store"]["switched"]
+    assert support.snapshot(store.place() / "versions") == before
+    assert store.is_sound() and store.held() == []
+    assert store.told("verified")[-1] == ("verified", digest)
+
+
+def test_text(store):
+    store.versions(1)
+    result = store.run("check", "m")
+    assert result.out.startswith("verified: ") and result.err == ""
+
+
+def test_when_it_was_verified_last(store):
+    store.versions(1)
+    store.run("check", env={"HALLMARK_TIME": 1_900_000_000})
+    assert store.status()["last_verified"] == "2030-03-17T17:46:40Z" and store.status()["good"]
+
+
+def test_no_model_at_all(store):
+    store.versions(1)
+    shutil.rmtree(store.path / "models" / "m")
+    assert check(store) == []
+    result = store.run("check", "m", expect=support.USAGE)
+    assert "no model named m" in result.err
+
+
+# ---- bad ----------------------------------------------------------------------------------------
+
+
+def test_bad_goes_and_the_last_good_comes_back(store):
+    old, new = store.versions(2)
+    good = support.snapshot(store.file(old, "").parent)
+    store.tamper(new)
+    (report,) = check(store, expect=support.REFUSED)
+    assert (report["status"], report["reason"]) == ("refused", "digest-mismatch")
+    assert [finding["name"] for finding in report["findings"]] == ["weights.safetensors"]
+    told = report["store"]
+    assert (told["action"], told["switched"]) == ("rolled-back", True)
+    assert (told["version"], told["previous"], told["current"]) == (new, new, old)
+    assert store.current() == old and store.stored() == [old] and store.is_sound()
+    assert support.snapshot(store.file(old, "").parent) == good
+    (held,) = store.held()
+    assert held["id"] == told["quarantine"] and held["version"] == new
+    assert (held["reason"], held["found"]) == ("digest-mismatch", "in-the-store")
+    assert held["content"] and held["bytes"] > 50_000
+    assert (pathlib.Path(held["path"]) / "held" / "model" / "weights.safetensors").exists()
+    assert store.told()[-3:] == [("refused", new), ("rolled-back", old), ("quarantined", new)]
+    (report,) = check(store)
+    assert report["model"]["model_digest"] == old
+
+
+def test_the_rollback_is_recorded_with_its_reason(store):
+    old, new = store.versions(2)
+    store.tamper(new)
+    store.run("check", expect=support.REFUSED)
+    refused, back, held = store.events()[-3:]
+    assert {event["reason"] for event in (refused, back, held)} == {"digest-mismatch"}
+    assert back["previous"] == new and back["signer"] == "training"
+    assert "signer" not in refused, "nothing of a bad model is shown as its signer's"
+    assert held["quarantine"] == store.held()[0]["id"]
+
+
+def test_what_takes_the_place_is_verified_then(store):
+    first, second, third = store.versions(3)
+    store.tamper(third)
+    store.tamper(second)
+    check(store, expect=support.REFUSED)
+    assert store.current() == first and store.stored() == [first]
+    assert {held["version"] for held in store.held()} == {second, third}
+    assert store.told("rolled-back") == [("rolled-back", first)]
+
+
+def test_nothing_good_is_left(store):
+    old, new = store.versions(2)
+    store.tamper(new)
+    store.tamper(old)
+    (report,) = check(store, expect=support.REFUSED)
+    assert report["store"]["action"] == "deactivated" and report["store"]["current"] is None
+    assert store.current() is None and store.stored() == []
+    assert store.told()[-5:] == [
+        ("refused", new), ("deactivated", None), ("quarantined", new),
+        ("refused", old), ("quarantined", old),
+    ]  # fmt: skip
+    # It goes on being said, but is not news.
+    events = store.told()
+    (report,) = check(store, expect=support.REFUSED)
+    assert report["reason"] == "missing-file" and "taken away" in report["message"]
+    assert store.told() == events
+    assert store.status()["state"] == "taken-away"
+    store.deploy(store.source("new"))
+    check(store)
+
+
+@pytest.mark.parametrize("how", ["option", "configuration"])
+def test_leave_bad(store, how):
+    (digest,) = store.versions(1)
+    store.tamper(digest)
+    options, env = ["--leave-bad"], {}
+    if how == "configuration":
+        path = store.folder / "config.yaml"
+        path.write_text("hallmark-config: 1\ncheck:\n  when-none-is-good: leave\n")
+        options, env = [], {"HALLMARK_CONFIG": path}
+    for _ in range(2):
+        (report,) = check(store, *options, expect=support.REFUSED, env=env)
+        assert report["store"]["action"] == "left" and report["store"]["current"] == digest
+        assert store.current() == digest and store.held() == []
+        assert store.told()[-1] == ("refused", digest)
+    assert store.status()["state"] == "bad"
+    assert "still served" in store.run("status").out
+
+
+def test_leave_bad_takes_what_is_good(store):
+    old, new = store.versions(2)
+    store.tamper(new)
+    check(store, "--leave-bad", expect=support.REFUSED)
+    assert store.current() == old
+
+
+def test_another_file_beside_the_models(store):
+    old, new = store.versions(2)
+    folder = store.file(new, "").parent / "model"
+    folder.chmod(0o755)
+    (folder / "modeling.py").write_text("import os\n")
+    (report,) = check(store, expect=support.REFUSED)
+    assert report["reason"] == "extra-file" and store.current() == old
+
+
+def test_a_file_that_is_gone(store):
+    old, new = store.versions(2)
+    store.file(new).parent.chmod(0o755)
+    store.file(new).unlink()
+    (report,) = check(store, expect=support.REFUSED)
+    assert report["reason"] == "missing-file" and store.current() == old
+
+
+def test_a_signature_that_is_gone(store):
+    old, new = store.versions(2)
+    store.file(new).parent.chmod(0o755)
+    store.file(new, "model.sig").unlink()
+    check(store, expect=support.REFUSED)
+    assert store.current() == old
+
+
+@pytest.mark.parametrize("spoil", ["record", "no record", "model", "all"])
+def test_a_version_that_cannot_be_read(store, spoil):
+    """Whoever spoils a record must not have the model served unverified for ever."""
+    old, new = store.versions(2)
+    folder = store.place() / "versions" / new
+    for path in (folder, folder / "model", folder / "model" / "sub"):
+        path.chmod(0o755)
+    if spoil == "record":
+        (folder / "version.json").chmod(0o644)
+        (folder / "version.json").write_text("{}")
+    elif spoil == "no record":
+        (folder / "version.json").unlink()
+    else:
+        shutil.rmtree(folder / "model" if spoil == "model" else folder)
+    check(store, expect=support.REFUSED)
+    assert store.current() == old and store.stored() == [old] and store.is_sound()
+    assert len(store.held()) == (0 if spoil == "all" else 1)
+
+
+def test_a_revoked_key(store, keys):
+    """What was good at its deployment is judged by the policy as it is now."""
+    (digest,) = store.versions(1)
+    other = keys["python", "ec-p256", "other"]
+    revoked = f"revoked:\n  - fingerprint: {store.key.fingerprint}\n    reason: stolen\n"
+    store.policy.write_text(gate.POLICY + revoked)
+    (report,) = check(store, expect=support.REFUSED)
+    assert report["reason"] == "revoked-key" and store.current() is None
+    (store.folder / "training.pub").write_bytes(other.public.read_bytes())
+    check(store, expect=support.REFUSED)
+    assert store.status()["quarantine"][0]["version"] == digest
+
+
+def test_a_version_under_another_name(store):
+    """A signed model in the place of another is not what was deployed there."""
+    old, new = store.versions(2)
+    versions = store.place() / "versions"
+    for digest in (old, new):
+        (versions / digest).chmod(0o755)
+    os.rename(versions / new, versions / "aside")
+    shutil.copytree(versions / old, versions / new)
+    shutil.rmtree(versions / "aside", ignore_errors=True)
+    check(store, expect=support.REFUSED)
+    assert store.current() == old
+
+
+# ---- `current` itself ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bend", ["gone", "elsewhere", "folder", "file"])
+def test_current_is_bent(store, bend, tmp_path):
+    old, new = store.versions(2)
+    link = store.place() / "current"
+    link.unlink()
+    if bend == "elsewhere":
+        link.symlink_to(tmp_path)
+    elif bend == "folder":
+        link.mkdir()
+        (link / "evil.py").write_text("x")
+    elif bend == "file":
+        link.write_text("x")
+    assert store.status()["state"] == "astray"
+    (report,) = check(store, expect=support.REFUSED)
+    assert report["store"]["action"] == "activated" and report["store"]["current"] == new
+    assert store.current() == new and store.stored() == sorted([old, new]) and store.is_sound()
+    assert store.told()[-2:] == [("refused", None), ("activated", new)]
+    assert store.file(new).exists() and tmp_path.exists()
+    check(store)
+
+
+def test_current_is_bent_to_an_older_version(store):
+    """That one is in the store and good: it is what is verified."""
+    old, new = store.versions(2)
+    (store.place() / "current").unlink()
+    (store.place() / "current").symlink_to(f"versions/{old}/model")
+    (report,) = check(store)
+    assert report["model"]["model_digest"] == old
+
+
+# ---- no verdict ---------------------------------------------------------------------------------
+
+
+def test_an_unreadable_policy_changes_nothing(store):
+    (digest,) = store.versions(1)
+    before = support.snapshot(store.path)
+    store.policy.write_text("version: 1\nmodels: [\n")
+    result = store.run("check", expect=support.UNDECIDED)
+    assert "policy.yaml" in result.err
+    after = support.snapshot(store.path)
+    assert {k: v for k, v in after.items() if "ledger" not in k} == {
+        k: v for k, v in before.items() if "ledger" not in k
+    }
+    assert store.current() == digest
+
+
+def test_a_disk_error_changes_nothing(store):
+    """A file that cannot be opened decides nothing. As root that takes something that is no file
+    system's business: a limit on open descriptors."""
+    (digest,) = store.versions(1)
+    arguments = store.hallmark.command("check", "--json", "--jobs", "1")
+    environment = store.hallmark.environment(store.environment)
+    seen = set()
+    for limit in range(8, 30):
+        done = subprocess.run(["prlimit", f"--nofile={limit}", *arguments], env=environment,
+                              capture_output=True, timeout=60, check=False)  # fmt: skip
+        seen.add(done.returncode)
+        assert done.returncode in (support.OK, support.UNDECIDED), done.stderr
+        assert store.current() == digest and store.held() == []
+    assert seen == {support.OK, support.UNDECIDED}
+
+
+def test_one_model_does_not_stop_the_others(store):
+    store.versions(1, name="a")
+    (bad,) = store.versions(1, name="b")
+    store.versions(1, name="c")
+    (store.place("a") / "state.json").write_text("{")
+    store.tamper(bad, model="b")
+    result = store.run("check", "--json", expect=support.REFUSED)
+    assert [report["status"] for report in result.json()] == ["undecided", "refused", "verified"]
+    assert store.current("b") is None and store.current("c") and store.current("a")
+
+
+def test_somebody_else_has_the_lock(store):
+    """A check reads without it; only when it has to act must it wait."""
+    old, new = store.versions(2)
+    import fcntl  # noqa: PLC0415
+
+    with open(store.place() / "lock", "rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        (report,) = check(store)
+        assert report["status"] == "verified"
+        store.tamper(new)
+        result = store.run("check", expect=support.REFUSED)
+        assert "still current" in result.err and store.current() == new
+    check(store, expect=support.REFUSED)
+    assert store.current() == old
+
+
+def test_an_unreachable_ledger_does_not_blind_it(store):
+    old, new = store.versions(2)
+    store.tamper(new)
+    ledger = store.path / "ledger.db"
+    kept = ledger.read_bytes()
+    for name in store.path.glob("ledger.db*"):
+        name.unlink()
+    ledger.mkdir()
+    store.run("check", expect=support.REFUSED)
+    assert store.current() == old
+    ledger.rmdir()
+    ledger.write_bytes(kept)
+    check(store)
+    assert ("rolled-back", old) in store.told() and ("quarantined", new) in store.told()
+
+
+# ---- as a service -------------------------------------------------------------------------------
+
+
+class Service:
+    def __init__(self, store, *options, env=None):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.path = store.folder / "notify"
+        self.path.unlink(missing_ok=True)
+        self.socket.bind(str(self.path))
+        self.socket.settimeout(30)
+        environment = store.hallmark.environment(
+            {**store.environment, "NOTIFY_SOCKET": self.path, **(env or {})}
+        )
+        self.process = subprocess.Popen(
+            store.hallmark.command("check", *options), env=environment, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self.heard = []
+
+    def wait_for(self, beginning):
+        while True:
+            message = self.socket.recv(4096).decode()
+            self.heard.append(message)
+            if message.startswith(beginning):
+                return message
+
+    def end(self, number=signal.SIGTERM, seconds=10):
+        self.process.send_signal(number)
+        begun = time.monotonic()
+        out, err = self.process.communicate(timeout=60)
+        assert time.monotonic() - begun < seconds
+        self.socket.setblocking(False)
+        try:
+            while True:
+                self.heard.append(self.socket.recv(4096).decode())
+        except BlockingIOError:
+            pass
+        self.socket.close()
+        return self.process.returncode, out, err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_service(store, number):
+    old, new = store.versions(2)
+    service = Service(store, "--every", "1s")
+    service.wait_for("READY=1")
+    service.wait_for("STATUS=verifying m")
+    assert service.wait_for("STATUS=1 ") == "STATUS=1 models verified, 0 not"
+    store.tamper(new)
+    while not service.wait_for("STATUS=0 models").endswith(", 1 not"):
+        pass
+    assert store.current() == old
+    service.wait_for("STATUS=1 models verified")
+    rc, out, err = service.end(number)
+    assert rc == 0 and out == "" and "weights.safetensors" in err
+    assert service.heard[-1] == "STOPPING=1" and service.heard.count("READY=1") == 1
+
+
+def test_service_of_named_models_as_the_configuration_says(store):
+    store.versions(1, name="a")
+    store.versions(1, name="b")
+    config = store.folder / "config.yaml"
+    config.write_text("hallmark-config: 1\ncheck:\n  every: 1s\n")
+    service = Service(store, "b", "--service", "--json", env={"HALLMARK_CONFIG": config})
+    for _ in range(2):
+        service.wait_for("STATUS=verifying b")
+        service.wait_for("STATUS=1 models verified")
+    rc, out, err = service.end()
+    assert rc == 0 and err == "" and "STATUS=verifying a" not in service.heard
+    rounds = [json.loads(text) for text in out.split("]\n[") if text.startswith("[\n") and
+              text.endswith("]\n")] or out.count('"operation": "check"')  # fmt: skip
+    assert rounds
+
+
+def test_service_reads_the_policy_again(store):
+    (digest,) = store.versions(1)
+    service = Service(store, "--every", "1s")
+    service.wait_for("STATUS=1 models verified")
+    good = store.policy.read_text()
+    store.policy.write_text("version: 1\nmodels: [\n")
+    service.wait_for("STATUS=cannot check")
+    assert store.current() == digest
+    store.policy.write_text(
+        good + f"revoked:\n  - fingerprint: {store.key.fingerprint}\n    reason: stolen\n"
+    )
+    service.wait_for("STATUS=0 models verified, 1 not")
+    assert store.current() is None
+    rc, _, err = service.end()
+    assert rc == 0 and "policy.yaml" in err and "revoked-key" in err
+
+
+def test_service_that_cannot_begin(store):
+    store.versions(1)
+    store.policy.unlink()
+    result = store.run("check", "--every", "1s", expect=support.UNDECIDED)
+    assert "policy.yaml" in result.err
+
+
+def test_service_stops_in_the_middle_of_a_model(store):
+    """Long before a large file is read, and with nothing changed."""
+    folder = store.source(0, sign=False)
+    with open(folder / "large", "wb") as out:
+        out.truncate(64 << 30)  # a hole, which takes as long to digest as data
+    (folder / "large").unlink()
+    store.run("sign", folder, "--key", store.key.private)
+    store.deploy(folder)
+    digest = store.current()
+    store.file(digest, "weights.safetensors").parent.chmod(0o755)
+    os.truncate(store.file(digest), 64 << 30)
+    service = Service(store, "--every", "1s", "--jobs", "1",
+                      env={"WATCHDOG_USEC": 400_000, "WATCHDOG_PID": ""})  # fmt: skip
+    service.wait_for("STATUS=verifying")
+    for _ in range(3):
+        service.wait_for("WATCHDOG=1")
+    before = store.told()
+    rc, _, _ = service.end(seconds=5)
+    assert rc == 0 and store.current() == digest and store.held() == []
+    assert service.heard[-1] == "STOPPING=1"
+    assert [event for event in store.told() if event not in before] == []
+
+
+def test_watchdog_of_another_process(store):
+    store.versions(1)
+    service = Service(store, "--every", "1s", env={"WATCHDOG_USEC": 100_000, "WATCHDOG_PID": 1})
+    service.wait_for("STATUS=1 models")
+    service.wait_for("STATUS=1 models")
+    service.end()
+    assert "WATCHDOG=1" not in service.heard
+
+
+def test_abstract_socket(store):
+    store.versions(1)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(f"\0hallmark-test-{os.getpid()}")
+        listening.settimeout(30)
+        store.run("check", env={"NOTIFY_SOCKET": f"@hallmark-test-{os.getpid()}"})
+        assert listening.recv(100) == b"STATUS=verifying m"
+
+
+@pytest.mark.parametrize("name", ["relative", "/" + 200 * "x", "", "@", "/nowhere/at/all"])
+def test_sockets_that_are_none(store, name):
+    store.versions(1)
+    store.run("check", env={"NOTIFY_SOCKET": name})
+
+
+def test_service_does_not_fill_the_ledger(store):
+    store.versions(1)
+    count = len(store.told())
+    service = Service(store, "--every", "1s")
+    for _ in range(3):
+        service.wait_for("STATUS=1 models verified")
+    service.end()
+    assert len(store.told("verified")) <= 2 and len(store.told()) <= count + 1
+
+
+@pytest.mark.parametrize("text", ["0s", "5", "m", "-1s", "1y", ""])
+def test_periods_that_are_none(store, text):
+    result = store.run("check", f"--every={text}", expect=support.USAGE)
+    assert "--every" in result.err
