@@ -184,8 +184,9 @@ static hm_status look_at_present(const gate *g, const hm_proofs *proofs, presenc
         return HM_OK;
     }
     *found = CHANGED;
-    if (hm_stored_read(g->call->store, path, g->attempt.digest, &version, NULL) != HM_OK) {
-        return HM_OK;
+    hm_auto_error cause = NULL;
+    if (hm_stored_read(g->call->store, path, g->attempt.digest, &version, &cause) != HM_OK) {
+        return hm_error_is_memory(cause) ? hm_error_move(error, &cause) : HM_OK;
     }
     hm_status status = hm_stored_intact(&g->slot, &version, &same, error);
     if (status == HM_OK && !same) { /* or no state tells: then its bytes do */
@@ -228,6 +229,9 @@ static hm_status plan_old(const gate *g, const hm_stage *stage, presence found, 
     }
     (void)hm_fail(&cause, HM_REFUSED, HM_REASON_DIGEST_MISMATCH,
                   "the files of version %s had been changed in the store", g->attempt.digest);
+    if (hm_error_is_memory(cause)) {
+        return hm_error_move(error, &cause);
+    }
     hm_status status = hm_plan_hold(&g->slot, plan, stage->relative, source, g->attempt.digest,
                                     cause, g->attempt.report, &held, error);
     if (status == HM_OK) {
