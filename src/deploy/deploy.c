@@ -352,11 +352,22 @@ static hm_status read_and_judge(gate *g, hm_error **error) {
     return status == HM_OK ? HM_OK : hm_error_move(error, &cause);
 }
 
+/* It was read before the place was locked: somebody, or a step that was completed just now, may
+ * have taken it away. */
+static hm_status check_entry(const gate *g, hm_error **error) {
+    const hm_held *entry = g->call->entry;
+    hm_auto_held still = {.since = 0};
+    return entry != NULL ? hm_held_read(g->call->store, entry->id, &still, error) : HM_OK;
+}
+
 static hm_status run(gate *g, hm_error **error) {
     const hm_gate_call *call = g->call;
     bool done = false;
     hm_status status =
         hm_slot_open(call->store, call->name, g->dry_run ? HM_SLOT_READ : 0, &g->slot, error);
+    if (status == HM_OK) {
+        status = check_entry(g, error);
+    }
     if (status == HM_OK && !g->dry_run) {
         status = hm_recorder_ready(call->store->recorder, error);
     }
