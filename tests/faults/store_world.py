@@ -77,6 +77,12 @@ class World:
             json.dumps({"version": 1, "signers": signers, "models": models})
         )
 
+    def believe_only(self, label):
+        """Whoever signed it: only this model."""
+        model = {"path": "/**", "signers": "team", "pinned": {"model": self.digests[label]}}
+        signers = {"team": {"keys": [str(self.key.public)]}}
+        self.policy.write_text(json.dumps({"version": 1, "signers": signers, "models": [model]}))
+
     @property
     def env(self):
         return {
