@@ -32,6 +32,7 @@ import tracing  # noqa: E402
 
 OK, REFUSED, USAGE, UNDECIDED = support.OK, support.REFUSED, support.USAGE, support.UNDECIDED
 GOOD = ["a", "b", "c", "d"]
+NOTHING = ("has no current version", "has no version to go back to", "no version of it is good")
 LOCKED = ("is held by", "another process has been writing")
 
 
@@ -74,6 +75,7 @@ class Ground:
             digest = world.digests[label]
             world.signatures[digest].add(store_world.sha256((again / "model.sig").read_bytes()))
         world.tampered("tampered", "a")
+        world.run("deploy", world.sources / "a", "--name", self.names[0], expect=OK)
         world.model("unsigned", signed=False)
         world.model("strange", key=world.stranger)
         for label in ("unsigned", "strange"):
@@ -148,7 +150,7 @@ class Worker:
         world = self.dice.choice(self.ground.worlds)
         name = self.dice.choice(self.ground.names)
         kind = self.dice.choices(
-            ["deploy", "rollback", "quarantine", "look", "tamper"], [40, 15, 12, 25, 4]
+            ["deploy", "rollback", "quarantine", "look", "tamper"], [40, 15, 12, 25, 1]
         )[0]
         if kind == "tamper":
             self.tamper(world, name)
@@ -186,6 +188,8 @@ class Worker:
             self.problems.append(f"{arguments}: a sanitizer complains\n{result}")
         elif result.rc == UNDECIDED and any(word in result.err for word in LOCKED):
             self.figures["said who has the lock"] += 1
+        elif result.rc == UNDECIDED and any(word in result.err for word in NOTHING):
+            self.figures["had nothing to work on"] += 1
         elif result.rc == UNDECIDED and "changed" in result.err and "deploy" not in arguments[0]:
             self.figures["changed while it was read"] += 1
         elif result.rc not in expected:
