@@ -9,9 +9,10 @@ import pytest
 import soak
 import store_world
 import support
+from postgres import postgres  # noqa: F401
 from store_world import NAME
 
-SECONDS = int(os.environ.get("HALLMARK_SOAK_SECONDS", "30"))
+SECONDS = int(os.environ.get("HALLMARK_SOAK_SECONDS", "20"))
 ROUNDS = 12
 
 
@@ -36,6 +37,11 @@ def run_long(hallmark, sanitizer, *options):
 @pytest.mark.slow
 def test_soak(hallmark, sanitizer):
     run_long(hallmark, sanitizer)
+
+
+@pytest.mark.slow
+def test_soak_of_two_hosts_with_one_ledger(hallmark, sanitizer, postgres):  # noqa: F811
+    run_long(hallmark, sanitizer, "--stores", "2", "--ledger", postgres.database())
 
 
 def start(world, *arguments):
