@@ -21,8 +21,8 @@ from store_world import NAME
 
 # More than that are sampled evenly: of calls to be killed at, and of trees that a failure of power
 # may leave.
-MOST_POINTS = 12 if tracing.SLOW else 150
-MOST_IMAGES = 8 if tracing.SLOW else 40
+MOST_POINTS = 8 if tracing.SLOW else 150
+MOST_IMAGES = 4 if tracing.SLOW else 40
 
 
 @dataclasses.dataclass

@@ -16,7 +16,7 @@ import tracing
 from test_faults import Shim, chosen, shim_library  # noqa: F401: a fixture
 
 # More calls than that are sampled evenly.
-MOST_RUNS = 10**9 if tracing.FULL else 4 if tracing.SLOW else 14
+MOST_RUNS = 10**9 if tracing.FULL else 3 if tracing.SLOW else 14
 CASES = ["first deploy", "deploy", "repair", "refused", "rollback", "check, quarantine", "release",
          "purge", "gc"]  # fmt: skip
 FAULTS = {
