@@ -866,8 +866,8 @@ typedef struct hm_gate_options {
 /** No version is good: `current` stays as it is, and says so loudly. */
 #define HM_GATE_LEAVE_BAD (UINT64_C(1) << 1)
 /**
- * hm_store_check(): one check of many. Of good verdicts on one version only the first of each day is
- * recorded; everything else is, always.
+ * hm_store_check(): one check of many. Of good verdicts on one version only the first of each day
+ * is recorded; everything else is, always.
  */
 #define HM_GATE_ROUTINE (UINT64_C(1) << 2)
 
@@ -918,8 +918,8 @@ HM_API HM_MUST_USE hm_status hm_quarantine_release(hm_store *store, const char *
 /** Deletes what is in quarantine; the ledger remembers it. */
 HM_API HM_MUST_USE hm_status hm_quarantine_purge(hm_store *store, const char *id, hm_error **error);
 /**
- * The same of all that is there since before `before`, in seconds since 1970 UTC. One that cannot be
- * purged keeps no other from it.
+ * The same of all that is there since before `before`, in seconds since 1970 UTC. One that cannot
+ * be purged keeps no other from it.
  * @param count How many were; may be NULL.
  */
 HM_API HM_MUST_USE hm_status hm_quarantine_purge_older(hm_store *store, int64_t before,

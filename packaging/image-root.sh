@@ -11,7 +11,7 @@ root=$2
 mkdir "$root"
 
 # Loaded when they are needed: HTTPS, the ledger of several hosts.
-loaded='libcurl.so.4 libpq.so.5'
+loaded='libcurl.so.4 libpq.so.5 libsqlite3.so.0'
 
 add() { # FILE: to the same place in ROOT, with what its name leads to
     place=$root$1

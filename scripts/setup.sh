@@ -12,7 +12,7 @@ build_packages='gcc libc6-dev meson ninja-build pkg-config|pkgconf libssl-dev li
     ca-certificates python3'
 test_packages='python3-venv openssl clang llvm libclang-rt-dev|libclang-rt-14-dev clang-format
     clang-tidy libcmocka-dev gcovr valgrind libc6-dbg strace scdoc git b3sum slurm-wlm munge
-    softhsm2 opensc gnutls-bin sqlite3 postgresql'
+    softhsm2 systemd opensc gnutls-bin sqlite3 postgresql'
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() { say "$*" >&2; exit 1; }

@@ -51,7 +51,7 @@ class Store:
         (folder / "config.json").write_text(json.dumps({"version": version}))
         (folder / "sub" / "empty").write_bytes(b"")
         if sign:
-            self.run("sign", folder, "--key", self.key.private)
+            self.hallmark("sign", folder, "--key", self.key.private, expect=support.OK)
         return folder
 
     def deploy(self, source, *options, name=NAME, expect=support.OK, **more):

@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #define DEPLOY_FLAGS (HM_DEPLOY_DRY_RUN | HM_DEPLOY_NO_SWITCH | HM_DEPLOY_FULL)
 
@@ -308,12 +309,27 @@ static hm_status record_failure(gate *g, hm_stage *stage, hm_error **error) {
     return status == HM_OK ? hm_slot_carry_out(&g->slot, &plan, error) : status;
 }
 
+/* While the copy is still there: what it lacks is room. */
+static void hint_full(gate *g) {
+    enum { LITTLE = 1 << 20 };
+    struct statvfs disk;
+    if (g->attempt.verdict == HM_UNDECIDED && !g->dry_run &&
+        fstatvfs(g->call->store->fd, &disk) == 0 &&
+        (disk.f_bavail < LITTLE / disk.f_frsize || (disk.f_files > 0 && disk.f_favail == 0))) {
+        hm_error_add_hint(&g->attempt.cause,
+                          "the disk of %s is full: make room; `hallmark gc` "
+                          "removes versions that are not needed",
+                          g->call->store->path);
+    }
+}
+
 static hm_status fail(gate *g, hm_stage *stage, hm_error **error) {
     hm_auto_error cause = NULL;
     hm_attempt *attempt = &g->attempt;
     if (attempt->verdict == HM_USAGE) {
         return note_store(g, NULL, error);
     }
+    hint_full(g);
     if (!g->dry_run && record_failure(g, stage, &cause) != HM_OK) {
         hm_store_note *note = &attempt->report->store;
         free(note->quarantine);

@@ -69,10 +69,12 @@ static hm_status switch_to(hm_slot *slot, const hm_stored *version, hm_status ve
     }
     if (status == HM_OK && !there) {
         plan.switches = true;
-        plan.kind = HM_EVENT_ROLLED_BACK;
+        /* To one that was left before is forward again, and says nothing against this one. */
+        plan.kind =
+            hm_slot_was_left(slot, version->digest) ? HM_EVENT_ACTIVATED : HM_EVENT_ROLLED_BACK;
         memcpy(plan.to, version->digest, sizeof plan.to);
-        status = hm_plan_add_event(slot, &plan, HM_EVENT_ROLLED_BACK, version->digest, report, NULL,
-                                   &event, error);
+        status =
+            hm_plan_add_event(slot, &plan, plan.kind, version->digest, report, NULL, &event, error);
     }
     if (status == HM_OK && !there && slot->current[0] != '\0') {
         event->previous = hm_strdup(slot->current);

@@ -262,6 +262,16 @@ static bool was_left(const hm_slot_state *state, size_t from, const char *digest
     return left || (verdict != NULL && !verdict->good);
 }
 
+bool hm_slot_was_left(const hm_slot *slot, const char *digest) {
+    const hm_slot_state *state = &slot->state;
+    for (size_t i = state->count; i-- > 0;) {
+        if (strcmp(state->history[i].version, digest) == 0) {
+            return was_left(state, i, digest);
+        }
+    }
+    return false;
+}
+
 hm_status hm_slot_last_good(const hm_slot *slot, char *digest, hm_error **error) {
     const hm_slot_state *state = &slot->state;
     digest[0] = '\0';

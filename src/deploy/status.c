@@ -251,7 +251,7 @@ static hm_status add_row(hm_table *table, const model_view *view, const held_vie
     return status;
 }
 
-static void warn(hm_buf *out, const model_view *view) {
+static void tell_warnings(hm_buf *out, const model_view *view) {
     const char *warning = warning_of(view->state);
     if (warning != NULL) {
         hm_buf_add_format(out, "%s: %s\n", view->slot.name, warning);
@@ -332,7 +332,7 @@ static hm_status tell_model(const model_view *view, const held_view *held, hm_bu
         hm_tell_time(out, verdict->good ? "last verified" : "found bad", verdict->time);
     }
     tell_held(held, slot->name, out);
-    warn(out, view);
+    tell_warnings(out, view);
     return tell_versions(view, out, error);
 }
 
@@ -374,7 +374,7 @@ static hm_status tell(telling *t, const char *name, hm_error **error) {
     if (t->one) {
         return tell_model(&view, &t->held, &t->out, error);
     }
-    warn(&t->warnings, &view);
+    tell_warnings(&t->warnings, &view);
     return add_row(&t->table, &view, &t->held, error);
 }
 

@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -200,7 +201,7 @@ def test_a_revoked_key(store, keys):
     """What was good at its deployment is judged by the policy as it is now."""
     (digest,) = store.versions(1)
     other = keys["python", "ec-p256", "other"]
-    revoked = f"revoked:\n  - fingerprint: {store.key.fingerprint}\n    reason: stolen\n"
+    revoked = f"revoked:\n  - fingerprint: {store.key.fingerprint}\n    since: 2020-01-01\n    reason: stolen\n"
     store.policy.write_text(gate.POLICY + revoked)
     (report,) = check(store, expect=support.REFUSED)
     assert report["reason"] == "revoked-key" and store.current() is None
@@ -241,7 +242,11 @@ def test_current_is_bent(store, bend, tmp_path):
     (report,) = check(store, expect=support.REFUSED)
     assert report["store"]["action"] == "activated" and report["store"]["current"] == new
     assert store.current() == new and store.stored() == sorted([old, new]) and store.is_sound()
-    assert store.told()[-2:] == [("refused", None), ("activated", new)]
+    news = [("refused", None), ("activated", new)]
+    news += [("quarantined", None)] if bend == "folder" else []
+    assert store.told()[-len(news):] == news
+    held = [pathlib.Path(one["path"]) / "held" / "evil.py" for one in store.held()]
+    assert [path.read_text() for path in held] == (["x"] if bend == "folder" else [])
     assert store.file(new).exists() and tmp_path.exists()
     check(store)
 
@@ -278,13 +283,13 @@ def test_a_disk_error_changes_nothing(store):
     arguments = store.hallmark.command("check", "--json", "--jobs", "1")
     environment = store.hallmark.environment(store.environment)
     seen = set()
-    for limit in range(8, 30):
+    for limit in range(4, 16):
         done = subprocess.run(["prlimit", f"--nofile={limit}", *arguments], env=environment,
                               capture_output=True, timeout=60, check=False)  # fmt: skip
         seen.add(done.returncode)
-        assert done.returncode in (support.OK, support.UNDECIDED), done.stderr
+        assert done.returncode in (support.OK, support.UNDECIDED, 127), done.stderr
         assert store.current() == digest and store.held() == []
-    assert seen == {support.OK, support.UNDECIDED}
+    assert seen >= {support.OK, support.UNDECIDED}
 
 
 def test_one_model_does_not_stop_the_others(store):
@@ -349,8 +354,10 @@ class Service:
         )  # fmt: skip
         self.heard = []
 
-    def wait_for(self, beginning):
+    def wait_for(self, beginning, seconds=30):
+        end = time.monotonic() + seconds
         while True:
+            assert time.monotonic() < end, self.heard
             message = self.socket.recv(4096).decode()
             self.heard.append(message)
             if message.startswith(beginning):
@@ -379,8 +386,7 @@ def test_service(store, number):
     service.wait_for("STATUS=verifying m")
     assert service.wait_for("STATUS=1 ") == "STATUS=1 models verified, 0 not"
     store.tamper(new)
-    while not service.wait_for("STATUS=0 models").endswith(", 1 not"):
-        pass
+    service.wait_for("STATUS=0 models verified, 1 not")
     assert store.current() == old
     service.wait_for("STATUS=1 models verified")
     rc, out, err = service.end(number)
@@ -399,9 +405,9 @@ def test_service_of_named_models_as_the_configuration_says(store):
         service.wait_for("STATUS=1 models verified")
     rc, out, err = service.end()
     assert rc == 0 and err == "" and "STATUS=verifying a" not in service.heard
-    rounds = [json.loads(text) for text in out.split("]\n[") if text.startswith("[\n") and
-              text.endswith("]\n")] or out.count('"operation": "check"')  # fmt: skip
-    assert rounds
+    rounds = [json.loads(text) for text in re.findall(r"^\[$.*?^\]$", out, re.M | re.S)]
+    assert len(rounds) >= 2
+    assert {report["store"]["name"] for (report,) in rounds} == {"b"}
 
 
 def test_service_reads_the_policy_again(store):
@@ -413,7 +419,7 @@ def test_service_reads_the_policy_again(store):
     service.wait_for("STATUS=cannot check")
     assert store.current() == digest
     store.policy.write_text(
-        good + f"revoked:\n  - fingerprint: {store.key.fingerprint}\n    reason: stolen\n"
+        good + f"revoked:\n  - fingerprint: {store.key.fingerprint}\n    since: 2020-01-01\n    reason: stolen\n"
     )
     service.wait_for("STATUS=0 models verified, 1 not")
     assert store.current() is None
@@ -434,7 +440,7 @@ def test_service_stops_in_the_middle_of_a_model(store):
     with open(folder / "large", "wb") as out:
         out.truncate(64 << 30)  # a hole, which takes as long to digest as data
     (folder / "large").unlink()
-    store.run("sign", folder, "--key", store.key.private)
+    store.hallmark("sign", folder, "--key", store.key.private, expect=support.OK)
     store.deploy(folder)
     digest = store.current()
     store.file(digest, "weights.safetensors").parent.chmod(0o755)
@@ -466,7 +472,7 @@ def test_abstract_socket(store):
         listening.bind(f"\0hallmark-test-{os.getpid()}")
         listening.settimeout(30)
         store.run("check", env={"NOTIFY_SOCKET": f"@hallmark-test-{os.getpid()}"})
-        assert listening.recv(100) == b"STATUS=verifying m"
+        assert [listening.recv(100) for _ in range(2)] == [b"READY=1", b"STATUS=verifying m"]
 
 
 @pytest.mark.parametrize("name", ["relative", "/" + 200 * "x", "", "@", "/nowhere/at/all"])

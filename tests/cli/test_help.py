@@ -11,6 +11,7 @@ import support
 COMMANDS = [["key", "generate"], ["key", "list"], ["key", "show"], ["key", "rotate"],
             ["key", "revoke"], ["key", "export"], ["sign"], ["verify"], ["resign"], ["digest"], ["inspect"],
             ["policy", "check"], ["policy", "explain"], ["config", "check"],
+            ["log", "verify"], ["log", "checkpoint"], ["log"], ["deploy"], ["rollback"],
             ["check"], ["status"], ["gc"], ["quarantine", "list"], ["quarantine", "show"],
             ["quarantine", "release"], ["quarantine", "purge"]]  # fmt: skip
 MAN = support.ROOT / "docs" / "man"
@@ -37,18 +38,21 @@ OPTIONS = {
     "digest": "hash files shards shard-size ignore include-git follow-symlinks part out jobs list json "
               "no-progress help",
     "inspect": "list json help",
-    "check": "every service leave-bad policy store config ledger log jobs list json no-progress "
-             "help",
+    "check": "every service leave-bad policy key store group config ledger log jobs list json "
+             "no-progress help",
     "status": "json store config help",
-    "gc": "keep dry-run json store config ledger log help",
+    "gc": "keep dry-run json store group config ledger log help",
     "quarantine list": "json store config help",
     "quarantine show": "json store config help",
-    "quarantine release": "policy dry-run no-switch store config ledger log jobs list json "
-                          "no-progress help",
-    "quarantine purge": "older-than store config ledger log help",
+    "quarantine release": "policy key dry-run no-switch store group config ledger log jobs list "
+                          "json no-progress help",
+    "quarantine purge": "older-than store group config ledger log help",
     "config check": "json help",
     "policy check": "json help",
     "policy explain": "policy name json help",
+    "log": "json since model event limit ledger store config help",
+    "log verify": "key checkpoint json ledger store config help",
+    "log checkpoint": "key passphrase-file passphrase-fd out ledger store config help",
 }  # fmt: skip
 
 

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A check of what is current, between its reading and what it does about it. */
+#ifndef HM_CHECK_H
+#define HM_CHECK_H
+
+#include "deploy/store.h"
+
+#include <string.h>
+
+typedef struct hm_check {
+    hm_store *store;
+    const char *name;
+    const hm_policy *policy;
+    hm_gate_options options;
+    hm_progress_fn progress; /* the caller's */
+    void *progress_context;
+    hm_report *report;
+    hm_stored version; /* what was current; its digest is "" when its record cannot be used */
+    char current[HM_VERSION_DIGITS + 1];
+    bool stopped; /* by the caller: that is no event */
+    bool astray;  /* nothing is known of what `current` leads to, or it is gone */
+} hm_check;
+
+static inline void hm_check_copy(char *to, const char *from) {
+    memcpy(to, from, HM_VERSION_DIGITS + 1);
+}
+/* What the last step said is current. `current` may have been taken away or bent since. */
+const hm_activation *hm_check_last(const hm_slot *slot);
+/* An event of the check; `previous` is "" where there is none, and `digest` too. */
+HM_MUST_USE hm_status hm_check_event(const hm_slot *slot, hm_plan *plan, hm_event_kind kind,
+                                     const char *digest, const char *previous,
+                                     const hm_report *report, const hm_error *cause,
+                                     hm_error **error);
+/*
+ * What is current was refused for this cause: puts a good version in its place, or none, and it
+ * into quarantine, with the lock held. The check's report tells what was done.
+ */
+HM_MUST_USE hm_status hm_check_replace(hm_check *check, hm_slot *slot, const hm_error *cause,
+                                       hm_error **error);
+
+#endif
