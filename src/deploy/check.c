@@ -228,6 +228,12 @@ static hm_status act(hm_check *c, hm_status verdict, hm_error **cause, bool *aga
     return status == HM_OK ? hm_error_move(error, cause) : still_served(c, *cause, &why, error);
 }
 
+/* What a killed command left half done comes first: it may be what made `current` as it is. */
+static bool complete_step(const hm_check *c) {
+    hm_auto_slot slot = {.lock = -1};
+    return hm_slot_open(c->store, c->name, HM_SLOT_EXISTING, &slot, NULL) == HM_OK;
+}
+
 static hm_status check_once(hm_check *c, bool *again, hm_error **error) {
     hm_auto_slot slot = {.lock = -1};
     hm_auto_error cause = NULL;
@@ -239,6 +245,10 @@ static hm_status check_once(hm_check *c, bool *again, hm_error **error) {
     }
     if (status != HM_OK) {
         return status;
+    }
+    if (slot.interrupted && complete_step(c)) {
+        *again = true;
+        return HM_UNDECIDED;
     }
     status = verify_current(c, &slot, &cause);
     bool taken_away = status == HM_REFUSED && slot.current[0] == '\0' && !c->astray;

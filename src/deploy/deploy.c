@@ -185,8 +185,9 @@ static hm_status look_at_present(const gate *g, const hm_proofs *proofs, presenc
         return HM_OK;
     }
     *found = CHANGED;
-    if (hm_stored_read(g->call->store, path, g->attempt.digest, &version, NULL) != HM_OK) {
-        return HM_OK;
+    hm_auto_error cause = NULL;
+    if (hm_stored_read(g->call->store, path, g->attempt.digest, &version, &cause) != HM_OK) {
+        return hm_error_is_memory(cause) ? hm_error_move(error, &cause) : HM_OK;
     }
     hm_status status = hm_stored_intact(&g->slot, &version, &same, error);
     if (status == HM_OK && !same) { /* or no state tells: then its bytes do */
@@ -229,6 +230,9 @@ static hm_status plan_old(const gate *g, const hm_stage *stage, presence found, 
     }
     (void)hm_fail(&cause, HM_REFUSED, HM_REASON_DIGEST_MISMATCH,
                   "the files of version %s had been changed in the store", g->attempt.digest);
+    if (hm_error_is_memory(cause)) {
+        return hm_error_move(error, &cause);
+    }
     hm_status status = hm_plan_hold(&g->slot, plan, stage->relative, source, g->attempt.digest,
                                     cause, g->attempt.report, &held, error);
     if (status == HM_OK) {
@@ -364,11 +368,22 @@ static hm_status read_and_judge(gate *g, hm_error **error) {
     return status == HM_OK ? HM_OK : hm_error_move(error, &cause);
 }
 
+/* It was read before the place was locked: somebody, or a step that was completed just now, may
+ * have taken it away. */
+static hm_status check_entry(const gate *g, hm_error **error) {
+    const hm_held *entry = g->call->entry;
+    hm_auto_held still = {.since = 0};
+    return entry != NULL ? hm_held_read(g->call->store, entry->id, &still, error) : HM_OK;
+}
+
 static hm_status run(gate *g, hm_error **error) {
     const hm_gate_call *call = g->call;
     bool done = false;
     hm_status status =
         hm_slot_open(call->store, call->name, g->dry_run ? HM_SLOT_READ : 0, &g->slot, error);
+    if (status == HM_OK) {
+        status = check_entry(g, error);
+    }
     if (status == HM_OK && !g->dry_run) {
         status = hm_recorder_ready(call->store->recorder, error);
     }

@@ -265,15 +265,15 @@ static hm_status hold(hm_slot *slot, const hm_plan *plan, hm_error **error) {
         return hm_fail_errno(error, errno, "cannot make %s/%s", store->path, folder);
     }
     hm_status status = write_entry(store, plan->held, folder, error);
+    if (status == HM_OK) { /* what moves must not be lost with the folder that it moves to */
+        status = hm_store_sync(store, "quarantine", error);
+    }
     if (status == HM_OK && plan->held_path != NULL && !hm_store_taken(store, place)) {
         const char *from = place_of_old(slot, plan, plan->held_path, aside);
         status = move(store, from, place, 0700, error);
     }
     if (status == HM_OK) {
         status = hm_store_sync(store, folder, error);
-    }
-    if (status == HM_OK) {
-        status = hm_store_sync(store, "quarantine", error);
     }
     return status == HM_OK ? sync_both(slot, error) : status;
 }

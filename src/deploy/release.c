@@ -71,7 +71,11 @@ static hm_status purge(hm_store *store, const hm_held *held, hm_error **error) {
     if (path == NULL) {
         return hm_fail_memory(error);
     }
+    hm_auto_held still = {.since = 0};
     hm_status status = hm_slot_open(store, held->model, 0, &slot, error);
+    if (status == HM_OK) { /* opening the place may have completed what took it away */
+        status = hm_held_read(store, held->id, &still, error);
+    }
     if (status == HM_OK) {
         status = hm_plan_init(&slot, &plan, error);
     }

@@ -179,8 +179,14 @@ hm_status hm_stage_open(const hm_slot *slot, hm_stage *stage, hm_error **error) 
     return stage->fd >= 0 ? HM_OK : fail_write(stage, stage->relative, error);
 }
 
+/* Whether a step that was written down and not completed is to be completed with this copy. */
+static bool is_awaited(const hm_stage *stage) {
+    hm_auto_free char *journal = hm_textf("%s/journal.json", stage->slot->relative);
+    return journal == NULL || hm_store_taken(stage->slot->store, journal);
+}
+
 void hm_stage_close(hm_stage *stage) {
-    if (stage->fd >= 0) {
+    if (stage->fd >= 0 && !is_awaited(stage)) {
         /* What cannot be removed now is removed when the place is opened next. */
         hm_status removed = hm_store_remove(stage->slot->store, stage->relative, NULL);
         (void)removed;

@@ -180,6 +180,9 @@ static hm_status make_store(hm_store *store, hm_error **error) {
     if (status == HM_OK) {
         status = hm_store_new_id(store, id, error);
     }
+    if (status == HM_OK) { /* or a loss of power could leave the file, and not what it stands for */
+        status = hm_store_sync(store, ".", error);
+    }
     hm_auto_free char *path = hm_store_path(store, "store.json");
     hm_auto_buf text = {0};
     hm_buf_add_format(&text, "{\"%s\": %d, \"id\": \"%s\"}\n", format_member, HM_STORE_FORMAT, id);

@@ -42,7 +42,7 @@ enum {
     WRITE = 1 << 3,
     SYNC = 1 << 4,
     RENAME = 1 << 5,
-    LINK = 1 << 6,
+    LINK = 1 << 6, /* new names other than of files that are opened */
     UNLINK = 1 << 7,
     STAT = 1 << 8,
     READDIR = 1 << 9,
@@ -71,6 +71,7 @@ static const struct {
     {"map", MAP},
     {"thread", THREAD},
     {"mode", MODE},
+    {"space", CREATE | WRITE | LINK}, /* what a full disk has no room for */
     {"change", CREATE | WRITE | SYNC | RENAME | LINK | UNLINK | MODE},
 };
 
@@ -465,6 +466,15 @@ DEFINE(RENAME, renameat2, (int a, const char *from, int b, const char *to, unsig
 DEFINE(LINK, link, (const char *from, const char *to), (from, to))
 DEFINE(LINK, linkat, (int a, const char *from, int b, const char *to, int flags),
        (a, from, b, to, flags))
+DEFINE(LINK, symlink, (const char *target, const char *path), (target, path))
+DEFINE(LINK, symlinkat, (const char *target, int dir, const char *path), (target, dir, path))
+DEFINE(LINK, mkdir, (const char *path, mode_t permissions), (path, permissions))
+DEFINE(LINK, mkdirat, (int dir, const char *path, mode_t permissions), (dir, path, permissions))
+DEFINE(LINK, mknod, (const char *path, mode_t permissions, dev_t device),
+       (path, permissions, device))
+DEFINE(LINK, mknodat, (int dir, const char *path, mode_t permissions, dev_t device),
+       (dir, path, permissions, device))
+DEFINE(UNLINK, rmdir, (const char *path), (path))
 DEFINE(UNLINK, unlink, (const char *path), (path))
 DEFINE(UNLINK, unlinkat, (int dir, const char *path, int flags), (dir, path, flags))
 DEFINE(STAT, stat, (const char *path, struct stat *info), (path, info))
@@ -481,6 +491,14 @@ DEFINE(STAT, statx, (int dir, const char *path, int flags, unsigned mask, struct
        (dir, path, flags, mask, info))
 DEFINE(MODE, fchmod, (int fd, mode_t permissions), (fd, permissions))
 DEFINE(MODE, chmod, (const char *path, mode_t permissions), (path, permissions))
+DEFINE(MODE, fchmodat, (int dir, const char *path, mode_t permissions, int flags),
+       (dir, path, permissions, flags))
+DEFINE(MODE, fchown, (int fd, uid_t user, gid_t group), (fd, user, group))
+DEFINE(MODE, fchownat, (int dir, const char *path, uid_t user, gid_t group, int flags),
+       (dir, path, user, group, flags))
+DEFINE(MODE, ftruncate64, (int fd, off64_t length), (fd, length))
+DEFINE(SYNC, syncfs, (int fd), (fd))
+DEFINE(WRITE, fallocate, (int fd, int how, off_t offset, off_t length), (fd, how, offset, length))
 DEFINE(MODE, ftruncate, (int fd, off_t length), (fd, length))
 
 struct dirent *readdir(DIR *dir) {

@@ -49,10 +49,11 @@ class Shim:
         self.state = state
 
     def __call__(self, arguments, fault_class=None, at=0, mode="fail", number=None, signals=(),
-                 **settings):  # fmt: skip
+                 env=None, **settings):  # fmt: skip
         self.report.unlink(missing_ok=True)
         env = {
             "HALLMARK_STATE_DIR": self.state,
+            **(env or {}),
             "LD_PRELOAD": self.library,
             "HM_FAULT_CLASS": fault_class,
             "HM_FAULT_AT": at,
