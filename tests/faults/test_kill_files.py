@@ -6,7 +6,7 @@ These are also what shows that tracer.c and power.py see what they should: see t
 
 import json
 import os
-
+import shutil
 
 import power
 import pytest
