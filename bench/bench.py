@@ -134,6 +134,7 @@ def make_setup(arguments: argparse.Namespace) -> scenes.Setup:
         kernel_speed=build / "bench" / "kernel_speed",
         model_signing=venv / "bin" / "model_signing",
         python=venv / "bin" / "python",
+        frameworks=build / "venv-frameworks" / "bin" / "python",
         work=DATA / "signatures",
         processors=machine.processors(),
         shards=shards,

@@ -11,6 +11,7 @@ import shutil
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 CHUNK = 4 * MIB
 FILES_IN_A_FOLDER = 100
+TENSORS = 64  # of the safetensors file
 DROP_CACHES = pathlib.Path("/proc/sys/vm/drop_caches")
 
 
@@ -54,13 +55,29 @@ def plan(folder: pathlib.Path, big: int, small_files: int) -> dict[str, Model]:
         "many": (64, big // 64),
         "small": (small_files, 16 * KIB),
         "tiny": (1, MIB),
+        "weights": (1, big),
     }
     return {name: Model(name, folder / name, files, size) for name, (files, size) in shapes.items()}
 
 
-def write_file(path: pathlib.Path, size: int, rng: random.Random) -> None:
+def safetensors_header(size: int) -> bytes:
+    """Of a file of so many bytes, with tensors of the same size in it."""
+    length = 8 * KIB  # padded with spaces, so that the rest divides
+    each = (size - 8 - length) // TENSORS // 4 * 4
+    length += size - 8 - length - each * TENSORS
+    tensors = {
+        f"layer.{i:02}": {
+            "dtype": "F32", "shape": [each // 4], "data_offsets": [i * each, (i + 1) * each]
+        }
+        for i in range(TENSORS)
+    }  # fmt: skip
+    return length.to_bytes(8, "little") + json.dumps(tensors).encode().ljust(length)
+
+
+def write_file(path: pathlib.Path, size: int, rng: random.Random, first: bytes = b"") -> None:
     with open(path, "wb") as out:
-        for start in range(0, size, CHUNK):
+        out.write(first)
+        for start in range(len(first), size, CHUNK):
             out.write(rng.randbytes(min(CHUNK, size - start)))
 
 
@@ -86,7 +103,8 @@ def make(model: Model) -> None:
     rng = random.Random(model.name)
     for path in model.all_files():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, model.file_size, rng)
+        first = safetensors_header(model.file_size) if model.name == "weights" else b""
+        write_file(path, model.file_size, rng, first)
     os.sync()  # what is still to be written cannot be dropped from the cache
     marker.write_text(recipe)
 

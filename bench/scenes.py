@@ -76,6 +76,7 @@ class Setup:
     kernel_speed: pathlib.Path
     model_signing: pathlib.Path
     python: pathlib.Path
+    frameworks: pathlib.Path  # a Python with the package, numpy and safetensors
     work: pathlib.Path
     processors: int
     shards: list[str]  # the options that ask for shards
@@ -97,6 +98,8 @@ def missing(setup: Setup, contender: Contender) -> str | None:
     program = contender.command[0]
     if shutil.which(program):
         return None
+    if program == str(setup.frameworks):
+        return "the Python package is not installed (make python)"
     if program in (str(setup.python), str(setup.model_signing)):
         return "model-signing is not installed"
     return f"{program} is not installed"
@@ -157,6 +160,17 @@ def reference_shards(setup: Setup, model: Model, action: str) -> Contender:
     return Contender(f"model-signing {action}, shards, Python", command, seconds=float)
 
 
+def loading(setup: Setup, model: Model, action: str, kind: str, what: str) -> Contender:
+    """In Python; `kind` of signature, or "" for none."""
+    python = setup.python if action == "reference" else setup.frameworks
+    helper = pathlib.Path(__file__).with_name("loading.py")
+    command = [str(python), str(helper), action, str(model.path)]
+    if kind:
+        command += [setup.public_key, setup.signature(model, kind)]
+    ours = action not in ("plain", "reference")
+    return Contender(what, command, ours=ours, seconds=float)
+
+
 def openssl(model: Model) -> Contender:
     files = [str(path) for path in model.all_files()]
     return Contender("openssl dgst -sha256", ["openssl", "dgst", "-sha256", *files])
@@ -196,7 +210,7 @@ def limit(setup: Setup, model: Model) -> Contender:
 
 def preparations(setup: Setup, model: Model) -> list[list[str]]:
     """Commands that write the signatures which are verified."""
-    kinds = ["files", "shards"] if model.name == "one" else ["files"]
+    kinds = ["files", "shards"] if model.name in ("one", "weights") else ["files"]
     return [
         hallmark_sign_command(setup, model, kind, setup.signature(model, kind)) for kind in kinds
     ]
@@ -307,6 +321,28 @@ def cold_files(setup: Setup, model: Model) -> Scene:
     return Scene(f"cold-{model.name}", model, contenders, rows, cold=True)
 
 
+def loads(setup: Setup, model: Model, cold: bool) -> Scene:
+    contenders = {
+        "load-shards": loading(setup, model, "verified", "shards", "hallmark load, shards"),
+        "load-files": loading(setup, model, "verified", "files", "hallmark load, files"),
+        "plain": loading(setup, model, "plain", "", "safetensors load, unverified"),
+        "reference": loading(
+            setup, model, "reference", "files", "model-signing verify, then safetensors load"
+        ),
+        "first": loading(setup, model, "first", "shards", "hallmark, lazy, the first tensor"),
+        "quarter": loading(setup, model, "quarter", "shards", "hallmark, lazy, a quarter"),
+    }
+    rows = [
+        Row("verified load, shards", "load-shards", "reference", None if cold else 2),
+        # At most 1.15 times as long.
+        Row("verified load, shards", "load-shards", "plain", 1 / 1.15 if cold else None),
+        Row("verified load, files", "load-files", "plain"),
+        Row("the first tensor", "first", "load-shards"),
+        Row("a quarter of the tensors", "quarter", "load-shards"),
+    ]
+    return Scene(f"{'cold-' if cold else ''}weights", model, contenders, rows, cold=cold)
+
+
 def kernels(setup: Setup, model: Model, available: set[str]) -> Scene:
     """Processors that lack something, each against libcrypto alone on the same processor."""
     kind = "shards" if model.name == "one" else "files"
@@ -338,6 +374,8 @@ NAMES = (
     "cold-one",
     "cold-many",
     "cold-small",
+    "weights",
+    "cold-weights",
     "kernels-one",
     "kernels-small",
 )
@@ -350,5 +388,7 @@ def model_of(scene_name: str) -> str:
 def build(name: str, setup: Setup, model: Model, available: set[str]) -> Scene:
     if name.startswith("kernels-"):
         return kernels(setup, model, available)
+    if model.name == "weights":
+        return loads(setup, model, cold=name.startswith("cold-"))
     makers = {"one": one, "many": many, "small": small, "tiny": tiny, "cold-one": cold_one}
     return makers.get(name, cold_files)(setup, model)

@@ -10,9 +10,10 @@ cd "$(dirname "$0")/.."
 build_packages='gcc libc6-dev meson ninja-build pkg-config|pkgconf libssl-dev libyaml-dev
     libblake3-dev|librust-blake3-dev libp11-kit-dev libcurl4-openssl-dev libsqlite3-dev libpq-dev
     ca-certificates python3'
-test_packages='python3-venv python3-dev openssl clang llvm libclang-rt-dev|libclang-rt-14-dev
-    clang-format clang-tidy libcmocka-dev gcovr valgrind libc6-dbg strace scdoc git b3sum slurm-wlm
-    munge softhsm2 systemd opensc gnutls-bin sqlite3 postgresql'
+test_packages='python3-venv python3-dev python3-torch python3-numpy openssl clang llvm
+    libclang-rt-dev|libclang-rt-14-dev clang-format clang-tidy libcmocka-dev gcovr valgrind
+    libc6-dbg strace scdoc git b3sum slurm-wlm munge softhsm2 systemd opensc gnutls-bin sqlite3
+    postgresql'
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() { say "$*" >&2; exit 1; }
@@ -92,14 +93,15 @@ check_without_packages() {
 }
 
 # The tests' Python packages, in an environment of their own, by Debian's Python.
-python_environment() { # FOLDER REQUIREMENTS
+python_environment() { # FOLDER REQUIREMENTS [OPTION OF venv]
     if cmp -s "$2" "$1/requirements.installed"; then return 0; fi
     python=/usr/bin/python3
     [ -x $python ] || python=python3
     say "installing Python packages into $1: $(sed -n 's/^\([a-zA-Z].*\)/\1/p' "$2" | tr '\n' ' ')"
     rm -rf "$1"
     mkdir -p "$(dirname "$1")"
-    $python -m venv "$1"
+    # shellcheck disable=SC2086
+    $python -m venv ${3-} "$1"
     "$1/bin/pip" install --quiet --disable-pip-version-check -r "$2"
     cp "$2" "$1/requirements.installed"
 }
@@ -123,4 +125,7 @@ if [ "$what" = test ]; then
     python_environment build/venv-oldest tests/requirements-oldest.txt
     python_environment build/venv-cloud tests/requirements-cloud.txt
     python_environment build/venv-python tests/requirements-python.txt
+    # torch and numpy are Debian's: those of PyPI are several gigabytes.
+    python_environment build/venv-frameworks tests/requirements-frameworks.txt \
+        --system-site-packages
 fi

@@ -75,19 +75,27 @@ stage_cli() {
     py_tests cli build/hallmark
 }
 
-# The wheel is built, installed into an environment that never sees the sources, and tested there.
+wheel_tests() { # NAME VENV ARGUMENT...
+    local name=$1 venv=$2 status=0
+    shift 2
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-index --no-deps \
+        --force-reinstall build/wheel/hallmark-*.whl ||
+        { record python "the wheel is installed into $venv" failed; return; }
+    HALLMARK_BIN=build/hallmark "$venv/bin/python" -m pytest -c tests/pytest.ini -q -n "$jobs" \
+        --junit-xml "$results/$name-pytest.xml" "$@" || status=$?
+    [ $status -le 1 ] || record python "pytest ended with status $status" failed
+}
+
+# The wheel is built, installed into environments that never see the sources, and tested there: one
+# with nothing else to import, and one with the frameworks.
 stage_python() {
-    local venv=build/venv-python status=0
+    local venv=build/venv-python
     build build --buildtype=release || { record python build failed; return; }
     WHEEL_SETUP="-Dwerror=$werror" scripts/wheel.sh build/wheel "$venv/bin/python" ||
         { record python 'the wheel is built' failed; return; }
-    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-index --no-deps \
-        --force-reinstall build/wheel/hallmark-*.whl ||
-        { record python 'the wheel is installed' failed; return; }
     scripts/tidy.sh build-python "$results/python.tsv" python/core/*.c
-    HALLMARK_BIN=build/hallmark "$venv/bin/python" -m pytest -c tests/pytest.ini -q -n "$jobs" \
-        --junit-xml "$results/python-pytest.xml" tests/python || status=$?
-    [ $status -le 1 ] || record python "pytest ended with status $status" failed
+    wheel_tests python "$venv" --ignore tests/python/frameworks tests/python
+    wheel_tests python-frameworks build/venv-frameworks tests/python/frameworks
 }
 
 stage_asan() {

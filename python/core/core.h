@@ -158,5 +158,10 @@ HM_PY_FUNCTION(hm_py_verify);
 HM_PY_FUNCTION(hm_py_resign);
 HM_PY_FUNCTION(hm_py_digest);
 HM_PY_FUNCTION(hm_py_inspect);
+HM_PY_FUNCTION(hm_py_view_open);
+HM_PY_FUNCTION(hm_py_view_files);
+HM_PY_FUNCTION(hm_py_view_load);
+HM_PY_FUNCTION(hm_py_view_fd);
+HM_PY_FUNCTION(hm_py_view_read);
 
 #endif

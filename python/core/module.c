@@ -65,6 +65,11 @@ static PyMethodDef functions[] = {
     {"resign", hm_py_resign, METH_VARARGS, NULL},
     {"digest", hm_py_digest, METH_VARARGS, NULL},
     {"inspect", hm_py_inspect, METH_VARARGS, NULL},
+    {"view_open", hm_py_view_open, METH_VARARGS, NULL},
+    {"view_files", hm_py_view_files, METH_VARARGS, NULL},
+    {"view_load", hm_py_view_load, METH_VARARGS, NULL},
+    {"view_fd", hm_py_view_fd, METH_VARARGS, NULL},
+    {"view_read", hm_py_view_read, METH_VARARGS, NULL},
     {0},
 };
 

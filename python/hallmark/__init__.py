@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging as _logging
 
-from hallmark import _core, keyring
+from hallmark import _core, artifact, checkpoint, keyring, safetensors, torch, transformers
 from hallmark._errors import (
     ExpiredError,
     HallmarkError,
@@ -33,6 +33,8 @@ from hallmark._errors import (
     UntrustedSignerError,
     UsageError,
 )
+from hallmark._loader import Event, SecureModelLoader, load_weights
+from hallmark._model import Model, open
 from hallmark._policy import Explanation, Policy, TrustedKeyring
 from hallmark._report import (
     Certificate,
@@ -56,6 +58,7 @@ from hallmark._verbs import digest, inspect, resign, sign, verify
 __all__ = [
     "Certificate",
     "Entry",
+    "Event",
     "ExpiredError",
     "Explanation",
     "Finding",
@@ -65,6 +68,7 @@ __all__ = [
     "LetThroughError",
     "LetThroughWarning",
     "MalformedSignatureError",
+    "Model",
     "Part",
     "Passphrase",
     "Policy",
@@ -79,6 +83,7 @@ __all__ = [
     "RevokedKeyError",
     "RollbackError",
     "SHARD_SIZE",
+    "SecureModelLoader",
     "SignatureOutcome",
     "SignatureVerificationError",
     "Signer",
@@ -96,14 +101,21 @@ __all__ = [
     "UntrustedSignerError",
     "UsageError",
     "__version__",
+    "artifact",
     "build_info",
+    "checkpoint",
     "digest",
     "generate_key",
     "harden_process",
     "inspect",
     "keyring",
+    "load_weights",
+    "open",
     "resign",
+    "safetensors",
     "sign",
+    "torch",
+    "transformers",
     "verify",
     "version",
 ]

@@ -258,7 +258,8 @@ class Report:
     @property
     def status(self) -> str:
         """The outcome: ``signed``, ``verified``, ``digested``, ``unverified`` (of an inspection),
-        ``resigned``, ``unchanged``, ``refused``, ``usage``, ``undecided`` or ``let-through``."""
+        ``opened`` (by `hallmark.open`: contents are verified when they are read), ``resigned``,
+        ``unchanged``, ``refused``, ``usage``, ``undecided`` or ``let-through``."""
         return str(self._data["status"])
 
     @property

@@ -20,9 +20,9 @@ PAGE = pathlib.Path(__file__).resolve().parent.parent.parent / "docs" / "python.
 BEGIN = "<!-- The rest is made by tests/python/reference.py --write. -->\n"
 WIDTH = 120
 
-VERBS = ["sign", "verify", "digest", "inspect", "resign", "generate_key"]
+VERBS = ["sign", "verify", "open", "digest", "inspect", "resign", "generate_key"]
 KEYRING = ["rotate", "revoke", "export", "describe", "describe_key"]
-OBJECTS = ["Policy", "TrustedKeyring", "Explanation", "Signer", "Report"]
+OBJECTS = ["Model", "SecureModelLoader", "Policy", "TrustedKeyring", "Explanation", "Signer", "Report"]
 PARTS = ["SignerInfo", "Certificate", "Finding", "Entry", "IgnoredPath", "UnsignedPath",
          "Statement", "PolicyOutcome", "SignatureOutcome", "Provenance", "Reused", "Part"]  # fmt: skip
 ERRORS = ["HallmarkError", "RefusedError", "IntegrityError", "SignatureVerificationError",
@@ -30,8 +30,16 @@ ERRORS = ["HallmarkError", "RefusedError", "IntegrityError", "SignatureVerificat
           "UntrustedSignerError", "RevokedKeyError", "ExpiredError", "RollbackError",
           "ProvenanceError", "UnsupportedError", "UsageError", "UndecidedError",
           "LetThroughWarning"]  # fmt: skip
-REST = ["version", "build_info", "harden_process"]
-VALUES = ["StrPath", "StrPaths", "Texts", "Passphrase", "Time", "Progress", "Reason", "SHARD_SIZE"]
+REST = ["load_weights", "version", "build_info", "harden_process"]
+VALUES = ["Event", "StrPath", "StrPaths", "Texts", "Passphrase", "Time", "Progress", "Reason", "SHARD_SIZE"]
+# Modules with functions of their own, and titles for them.
+MODULES = {
+    "torch": "Checkpoints of PyTorch",
+    "safetensors": "Safetensors",
+    "transformers": "Transformers",
+    "checkpoint": "Functions for sig-json",
+    "artifact": "Functions for manifest-json",
+}
 
 
 # ---- what the sources say -----------------------------------------------------------------------
@@ -66,7 +74,7 @@ def fields_of(cls):
 
 def value_text(name):
     package = pathlib.Path(hallmark.__file__).parent
-    for file in ("_values.py", "__init__.py"):
+    for file in ("_values.py", "_loader.py", "__init__.py"):
         found = strings_behind(tree_of(package / file).body)
         if found.get(name, ("", ""))[1]:
             return found[name][1]
@@ -103,7 +111,7 @@ def parse(doc):
     """Paragraphs, parameters and exceptions of a docstring."""
     head, *fields = re.split(r"^:(?=param|raises)", doc or "", flags=re.MULTILINE)
     paragraphs = [inline(part) for part in re.split(r"\n\s*\n", head.strip()) if part.strip()]
-    split = [re.match(r"(param|raises) (\w+): *(.*)", field, re.DOTALL) for field in fields]
+    split = [re.match(r"(param|raises) ([\w.]+): *(.*)", field, re.DOTALL) for field in fields]
     return paragraphs, [(m[1], m[2], inline(m[3])) for m in split]
 
 
@@ -117,7 +125,9 @@ def signature(function, name):
             starred = True
             words.append("*")
         default = "" if parameter.default is parameter.empty else f"={parameter.default!r}"
-        words.append(parameter.name + default)
+        stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}
+        starred = starred or parameter.kind is parameter.VAR_POSITIONAL
+        words.append(stars.get(parameter.kind, "") + parameter.name + default)
     result = found.return_annotation
     arrow = f" -> {result}" if result not in (found.empty, "None") else ""
     return f"{name}({', '.join(words)}){arrow}"
@@ -173,7 +183,10 @@ def members(cls):
 
 
 def class_block(cls, name):
-    made = "__init__" in vars(cls) and name in ("hallmark.Policy", "hallmark.Signer")
+    made = "__init__" in vars(cls) and name in (
+        "hallmark.Policy", "hallmark.Signer", "hallmark.SecureModelLoader",
+        "hallmark.safetensors.safe_open",
+    )  # fmt: skip
     lines = block(name, inspect.getdoc(cls), cls if made else None)
     for field, (kind, text) in fields_of(cls).items():
         lines.append(wrapped(f"`{field}` (`{kind}`)" + (f": {inline(text)}" if text else ""), "- ",
@@ -191,6 +204,20 @@ def error_lines(name):
             yield wrapped(f"`{field}` (`{kind}`): {inline(text)}", "  - ", "    ")
 
 
+def module_lines(name, title):
+    module = getattr(hallmark, name)
+    lines = [f"## {title}", ""]
+    for paragraph in parse(module.__doc__)[0]:
+        lines += [wrapped(paragraph), ""]
+    for each in module.__all__:
+        thing = getattr(module, each)
+        if inspect.isfunction(thing):
+            lines += function_block(thing, f"hallmark.{name}.{each}")
+        elif thing.__module__ == module.__name__:
+            lines += class_block(thing, f"hallmark.{name}.{each}")
+    return lines
+
+
 def reference():
     lines = ["## Functions", ""]
     for name in VERBS:
@@ -200,6 +227,8 @@ def reference():
         lines += function_block(getattr(hallmark.keyring, name), f"hallmark.keyring.{name}")
     for name in ("Keyring", "Key", "Revocation"):
         lines += class_block(getattr(hallmark.keyring, name), f"hallmark.keyring.{name}")
+    for name, title in MODULES.items():
+        lines += module_lines(name, title)
     lines += ["## Objects", ""]
     for name in OBJECTS + PARTS:
         lines += class_block(getattr(hallmark, name), f"hallmark.{name}")

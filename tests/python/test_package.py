@@ -174,11 +174,14 @@ def test_the_reference_is_up_to_date():
 def test_every_public_name_is_documented():
     page = documentation.PAGE.read_text()
     for name in hallmark.__all__:
-        if name not in ("__version__", "keyring"):
+        if name != "__version__" and not inspect.ismodule(getattr(hallmark, name)):
             assert f"`hallmark.{name}" in page, name
             assert documentation.described(getattr(hallmark, name), name), name
-    for name in hallmark.keyring.__all__:
-        assert f"`hallmark.keyring.{name}" in page, name
+    for module in ("keyring", *documentation.MODULES):
+        for name in getattr(hallmark, module).__all__:
+            thing = getattr(getattr(hallmark, module), name)
+            if thing.__module__ == f"hallmark.{module}":
+                assert f"`hallmark.{module}.{name}" in page and inspect.getdoc(thing), name
 
 
 @pytest.mark.parametrize("function", documentation.functions(), ids=lambda f: f.__name__)

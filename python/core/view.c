@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Verified views. What they hand out is a descriptor or a copy: memory is mapped in Python. */
+#include "core.h"
+
+#include <string.h>
+
+#define READ_AT_ONCE ((size_t)16 << 20) /* between looks at signals */
+
+static const char name[] = "hallmark.view";
+
+typedef struct view_object {
+    hm_model *model;
+    hm_view *view;
+    PyObject *policy; /* the capsule */
+    /*
+     * Who is to be told of progress: the library knows one context for the view's whole life. The
+     * call may end while another thread reads a shard and tells, too; so there is a lock on it.
+     */
+    hm_py_call *telling;
+    pthread_mutex_t lock;
+} view_object;
+
+/* ---- its life ------------------------------------------------------------------------------- */
+
+static void destroy(PyObject *capsule) {
+    view_object *object = PyCapsule_GetPointer(capsule, name);
+    if (object != NULL) {
+        hm_view_close(&object->view);
+        hm_model_close(&object->model);
+        Py_XDECREF(object->policy);
+        (void)pthread_mutex_destroy(&object->lock);
+        PyMem_Free(object);
+    }
+}
+
+static PyObject *new_capsule(view_object **made) {
+    view_object *object = PyMem_Calloc(1, sizeof(*object));
+    if (object == NULL || pthread_mutex_init(&object->lock, NULL) != 0) {
+        PyMem_Free(object);
+        return PyErr_NoMemory();
+    }
+    PyObject *capsule = PyCapsule_New(object, name, destroy);
+    if (capsule == NULL) {
+        (void)pthread_mutex_destroy(&object->lock);
+        PyMem_Free(object);
+        return NULL;
+    }
+    *made = object;
+    return capsule;
+}
+
+static view_object *view_of(PyObject *capsule) {
+    return PyCapsule_GetPointer(capsule, name);
+}
+
+static bool progress_of_view(void *context, uint64_t done, uint64_t total) {
+    view_object *object = context;
+    (void)pthread_mutex_lock(&object->lock);
+    bool on = object->telling == NULL || hm_py_progress(object->telling, done, total);
+    (void)pthread_mutex_unlock(&object->lock);
+    return on;
+}
+
+static void tell(view_object *object, hm_py_call *call) {
+    (void)pthread_mutex_lock(&object->lock);
+    object->telling = call;
+    (void)pthread_mutex_unlock(&object->lock);
+}
+
+/* ---- open ----------------------------------------------------------------------------------- */
+
+typedef struct open_call {
+    hm_py_call call;
+    view_object *object;
+    const char *path;
+    hm_py_texts ignore, signatures;
+    const hm_policy *policy;
+    hm_verify_options verify;
+} open_call;
+
+static void open_work(hm_py_call *call) {
+    open_call *c = (open_call *)call; /* its first member */
+    view_object *object = c->object;
+    hm_view_options how = HM_VIEW_OPTIONS_INIT;
+    how.verify = &c->verify;
+    hm_status status = hm_model_open(c->path, &object->model, &call->error);
+    if (status == HM_OK) {
+        status = hm_view_open(object->model, c->policy, &how, &object->view, &call->report,
+                              &call->error);
+    }
+    call->status = status;
+}
+
+static bool open_parse(PyObject *args, open_call *c, PyObject **policy, PyObject **progress) {
+    hm_verify_options *how = &c->verify;
+    return PyArg_ParseTuple(args, "O&OO&O&O&O&O&O&O:view_open", hm_py_path, &c->path, policy,
+                            hm_py_uint64, &how->flags, hm_py_texts_take, &c->signatures,
+                            hm_py_texts_take, &c->ignore, hm_py_path, &how->expected_name,
+                            hm_py_unsigned, &how->jobs, hm_py_path, &how->provenance, progress);
+}
+
+/* (status, report), or NULL with an exception. */
+static PyObject *open_run(PyObject *module, open_call *c, PyObject *capsule, PyObject *progress) {
+    hm_py_policy *policy = hm_py_policy_begin(capsule);
+    if (policy == NULL) {
+        return NULL;
+    }
+    Py_INCREF(capsule);
+    c->object->policy = capsule;
+    c->policy = policy->policy;
+    if (c->signatures.count == 1) {
+        c->verify.signature = c->signatures.list[0];
+    } else {
+        c->verify.signatures = c->signatures.list;
+        c->verify.signature_count = c->signatures.count;
+    }
+    c->verify.ignore = c->ignore.list;
+    c->verify.ignore_count = c->ignore.count;
+    c->verify.progress = progress_of_view;
+    c->verify.progress_context = c->object;
+    c->call.work = open_work;
+    tell(c->object, &c->call);
+    bool ran = hm_py_run(&c->call, progress);
+    tell(c->object, NULL);
+    hm_py_policy_end(policy);
+    return hm_py_outcome(module, &c->call, ran, "verify", c->path);
+}
+
+/* (status, report, view); the view is None when the model was only let through. */
+static PyObject *open_result(PyObject *outcome, PyObject *capsule, const view_object *object) {
+    PyObject *status = PyTuple_GetItem(outcome, 0);
+    PyObject *report = PyTuple_GetItem(outcome, 1);
+    return status != NULL && report != NULL
+               ? PyTuple_Pack(3, status, report, object->view != NULL ? capsule : Py_None)
+               : NULL;
+}
+
+HM_PY_FUNCTION(hm_py_view_open) {
+    PyObject *policy;
+    PyObject *progress;
+    PyObject *result = NULL;
+    open_call *c = PyMem_Calloc(1, sizeof(*c));
+    if (c == NULL) {
+        return PyErr_NoMemory();
+    }
+    c->verify = (hm_verify_options)HM_VERIFY_OPTIONS_INIT;
+    PyObject *capsule = new_capsule(&c->object);
+    if (capsule != NULL && open_parse(args, c, &policy, &progress)) {
+        PyObject *outcome = open_run(module, c, policy, progress);
+        result = outcome != NULL ? open_result(outcome, capsule, c->object) : NULL;
+        Py_XDECREF(outcome);
+        hm_py_texts_free(&c->ignore);
+        hm_py_texts_free(&c->signatures);
+    }
+    Py_XDECREF(capsule);
+    PyMem_Free(c);
+    return result;
+}
+
+/* ---- what there is -------------------------------------------------------------------------- */
+
+static PyObject *file_of(const hm_view *view, size_t index) {
+    return Py_BuildValue("(yKN)", hm_view_name(view, index),
+                         (unsigned long long)hm_view_size(view, index),
+                         PyBool_FromLong(hm_view_lazy(view, index)));
+}
+
+/* (name, size, lazy) of every file. */
+HM_PY_FUNCTION(hm_py_view_files) {
+    PyObject *capsule;
+    (void)module;
+    const view_object *object =
+        PyArg_ParseTuple(args, "O:view_files", &capsule) ? view_of(capsule) : NULL;
+    if (object == NULL) {
+        return NULL;
+    }
+    size_t count = hm_view_count(object->view);
+    PyObject *files = PyTuple_New((Py_ssize_t)count);
+    for (size_t i = 0; files != NULL && i < count; i++) {
+        PyObject *file = file_of(object->view, i);
+        if (file == NULL || PyTuple_SetItem(files, (Py_ssize_t)i, file) != 0) {
+            Py_DECREF(files);
+            files = NULL;
+        }
+    }
+    return files;
+}
+
+/* ---- load ----------------------------------------------------------------------------------- */
+
+typedef struct load_call {
+    hm_py_call call;
+    view_object *object;
+    size_t *indices;
+    size_t count;
+} load_call;
+
+static void load_work(hm_py_call *call) {
+    load_call *c = (load_call *)call;
+    call->status = hm_view_load(c->object->view, c->indices, c->count, &call->error);
+}
+
+/* An index beyond the last is the caller's mistake, which the library need not see. */
+static bool take_index(PyObject *object, const hm_view *view, size_t *index) {
+    uint64_t number = 0;
+    if (!hm_py_uint64(object, &number)) {
+        return false;
+    }
+    if (number >= hm_view_count(view)) {
+        PyErr_SetString(PyExc_IndexError, "no such file");
+        return false;
+    }
+    *index = (size_t)number;
+    return true;
+}
+
+static bool take_indices(PyObject *tuple, load_call *c) {
+    Py_ssize_t count = PyTuple_Check(tuple) ? PyTuple_Size(tuple) : -1;
+    if (count < 0) {
+        PyErr_SetString(PyExc_TypeError, "a tuple of numbers is wanted");
+        return false;
+    }
+    c->count = (size_t)count;
+    c->indices = PyMem_Calloc(c->count + 1, sizeof(*c->indices));
+    if (c->indices == NULL) {
+        (void)PyErr_NoMemory();
+        return false;
+    }
+    for (size_t i = 0; i < c->count; i++) {
+        if (!take_index(PyTuple_GetItem(tuple, (Py_ssize_t)i), c->object->view, &c->indices[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static PyObject *load_run(PyObject *module, load_call *c, PyObject *progress) {
+    c->call.work = load_work;
+    tell(c->object, &c->call);
+    bool ran = hm_py_run(&c->call, progress);
+    tell(c->object, NULL);
+    if (!ran) {
+        hm_error_free(&c->call.error);
+        return NULL;
+    }
+    if (c->call.status != HM_OK) {
+        return hm_py_raise(module, c->call.status, &c->call.error, NULL);
+    }
+    Py_RETURN_NONE;
+}
+
+/* One at a time for each view: its caller sees to that. */
+HM_PY_FUNCTION(hm_py_view_load) {
+    PyObject *capsule;
+    PyObject *indices;
+    PyObject *progress;
+    PyObject *result = NULL;
+    load_call *c = PyMem_Calloc(1, sizeof(*c));
+    if (c == NULL) {
+        return PyErr_NoMemory();
+    }
+    if (PyArg_ParseTuple(args, "OOO:view_load", &capsule, &indices, &progress)) {
+        c->object = view_of(capsule);
+        if (c->object != NULL && take_indices(indices, c)) {
+            result = load_run(module, c, progress);
+        }
+    }
+    PyMem_Free(c->indices);
+    PyMem_Free(c);
+    return result;
+}
+
+/* ---- bytes ---------------------------------------------------------------------------------- */
+
+/* A descriptor, which is the caller's. */
+HM_PY_FUNCTION(hm_py_view_fd) {
+    PyObject *capsule;
+    PyObject *number;
+    size_t index = 0;
+    int fd = -1;
+    hm_error *error = NULL;
+    const view_object *object =
+        PyArg_ParseTuple(args, "OO:view_fd", &capsule, &number) ? view_of(capsule) : NULL;
+    if (object == NULL || !take_index(number, object->view, &index)) {
+        return NULL;
+    }
+    hm_status status = hm_view_fd(object->view, index, &fd, &error);
+    return status == HM_OK ? PyLong_FromLong(fd) : hm_py_raise(module, status, &error, NULL);
+}
+
+/*
+ * Reads into memory that the caller holds, given by its address: what takes a buffer of an object
+ * is in the limited API only from 3.11 on. A piece at a time, so that Ctrl-C is seen.
+ */
+HM_PY_FUNCTION(hm_py_view_read) {
+    PyObject *capsule;
+    PyObject *number;
+    uint64_t offset = 0;
+    uint64_t address = 0;
+    uint64_t length = 0;
+    size_t index = 0;
+    hm_error *error = NULL;
+    hm_status status = HM_OK;
+    const view_object *object =
+        PyArg_ParseTuple(args, "OOO&O&O&:view_read", &capsule, &number, hm_py_uint64, &offset,
+                         hm_py_uint64, &address, hm_py_uint64, &length)
+            ? view_of(capsule)
+            : NULL;
+    if (object == NULL || !take_index(number, object->view, &index)) {
+        return NULL;
+    }
+    unsigned char *target = (unsigned char *)(uintptr_t)address;
+    while (length > 0 && status == HM_OK) {
+        size_t piece = length < READ_AT_ONCE ? (size_t)length : READ_AT_ONCE;
+        if (PyErr_CheckSignals() != 0) {
+            return NULL;
+        }
+        Py_BEGIN_ALLOW_THREADS;
+        status = hm_view_read(object->view, index, offset, target, piece, &error);
+        Py_END_ALLOW_THREADS;
+        offset += piece;
+        target += piece;
+        length -= piece;
+    }
+    if (status != HM_OK) {
+        return hm_py_raise(module, status, &error, NULL);
+    }
+    Py_RETURN_NONE;
+}

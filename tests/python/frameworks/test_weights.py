@@ -1,0 +1,352 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints of torch, and safetensors: the real libraries write and read what we read and write."""
+
+import json
+import os
+import pickle
+import struct
+import subprocess
+import sys
+import warnings
+
+import numpy
+import pytest
+import safetensors
+import safetensors.numpy
+import safetensors.torch
+import torch
+
+import hallmark
+import support
+
+
+def tensors():
+    torch.manual_seed(1)
+    return {
+        "weight": torch.randn(300, 200),
+        "half": torch.randn(8, 8).to(torch.float16),
+        "brain": torch.randn(8, 8).to(torch.bfloat16),
+        "long": torch.arange(7),
+        "bytes": torch.arange(5, dtype=torch.uint8),
+        "flags": torch.tensor([True, False, True]),
+        "one": torch.tensor(1.5, dtype=torch.float64),
+        "none": torch.empty(0, 3),
+    }
+
+
+def same(left, right):
+    return left.keys() == right.keys() and all(
+        left[name].dtype == right[name].dtype and torch.equal(left[name], right[name])
+        for name in left
+    )
+
+
+@pytest.fixture
+def checkpoint(tmp_path, ec):
+    file = tmp_path / "model.pt"
+    report = hallmark.torch.save(tensors(), file, ec.private)
+    assert report.status == "signed" and report.files == ("model.pt",)
+    return file
+
+
+SHARD = 32 * 1024
+
+
+@pytest.fixture
+def weights(tmp_path, ec):
+    file = tmp_path / "weights.safetensors"
+    hallmark.safetensors.save_file(
+        tensors(), file, ec.private, shard_size=SHARD, file_metadata={"a": "b"}
+    )
+    return file
+
+
+# ---- torch --------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_comes_back(checkpoint, ec, rsa):
+    assert same(hallmark.torch.load(checkpoint, key=ec.public), tensors())
+    assert same(torch.load(checkpoint), tensors())  # an ordinary file
+    assert os.stat(checkpoint).st_mode & 0o777 == 0o666 & ~umask()
+    assert sorted(os.listdir(checkpoint.parent)) == ["model.pt", "model.pt.sig"]
+    with hallmark.open(checkpoint, key=ec.public) as model:
+        assert same(hallmark.torch.load(model), tensors())
+        with pytest.raises(hallmark.UsageError):
+            hallmark.torch.load(model, key=ec.public)
+    with pytest.raises(hallmark.UntrustedSignerError):
+        hallmark.torch.load(checkpoint, key=rsa.public)
+
+
+def umask():
+    now = os.umask(0o77)
+    os.umask(now)
+    return now
+
+
+def test_a_changed_checkpoint_is_refused(checkpoint, ec):
+    support.flip(checkpoint, checkpoint.stat().st_size // 2)
+    with pytest.raises(hallmark.IntegrityError):
+        hallmark.torch.load(checkpoint, key=ec.public)
+
+
+def test_what_cannot_be_written_leaves_the_old_file(checkpoint, ec):
+    class Broken:
+        def __reduce__(self):
+            raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        hallmark.torch.save(Broken(), checkpoint, ec.private)
+    assert same(hallmark.torch.load(checkpoint, key=ec.public), tensors())
+    assert sorted(os.listdir(checkpoint.parent)) == ["model.pt", "model.pt.sig"]
+
+
+class Code:
+    """What a pickle can do."""
+
+    def __reduce__(self):
+        return (os.system, ("touch executed",))
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_code_is_not_run_though_it_is_signed(tmp_path, ec, monkeypatch, legacy):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    torch.save({"a": Code()}, "bad.pt", _use_new_zipfile_serialization=not legacy)
+    hallmark.sign("bad.pt", ec.private)
+    with pytest.raises((pickle.UnpicklingError, hallmark.UnsupportedError)):
+        hallmark.torch.load("bad.pt", key=ec.public)
+    assert not os.path.exists("executed")
+    torch.load("bad.pt")  # it is dangerous indeed
+    assert os.path.exists("executed")
+
+
+def test_torchscript_and_other_files_are_not_loaded(tmp_path, ec):
+    torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / "script.pt"))
+    (tmp_path / "text.pt").write_text("PK\x03\x04 but no zip")
+    for name in ("script.pt", "text.pt"):
+        hallmark.sign(tmp_path / name, ec.private)
+        with pytest.raises(hallmark.UnsupportedError):
+            hallmark.torch.load(tmp_path / name, key=ec.public)
+
+
+class Library:
+    """A torch of another release."""
+
+    __version__ = "0.0"
+
+    def __init__(self, load):
+        self.load = load
+        self.save = torch.save
+
+
+def test_other_releases_of_torch(checkpoint, ec, monkeypatch):
+    calls = []
+
+    def newest(f, map_location=None, pickle_module=None, *, weights_only=True, mmap=None, **more):
+        calls.append((f, map_location, weights_only, mmap))
+        return torch.load(f, weights_only=weights_only)
+
+    def oldest(f, map_location=None, pickle_module=pickle, **pickle_load_args):
+        raise AssertionError("must not be called")
+
+    # By name, so that nothing but the function of the package sees it.
+    monkeypatch.setattr("hallmark.torch.framework", lambda name: Library(newest))
+    assert same(hallmark.torch.load(checkpoint, key=ec.public, map_location="cpu"), tensors())
+    assert calls[0][0].startswith("/proc/self/fd/") and calls[0][1:] == ("cpu", True, True)
+    hallmark.torch.load(checkpoint, key=ec.public, mmap=False)
+    assert not isinstance(calls[1][0], str) and calls[1][2:] == (True, None)
+    monkeypatch.setattr("hallmark.torch.framework", lambda name: Library(oldest))
+    with pytest.raises(hallmark.UnsupportedError, match="weights only"):
+        hallmark.torch.load(checkpoint, key=ec.public)
+    monkeypatch.undo()
+    if not hasattr(torch.load, "mmap"):
+        with pytest.raises(hallmark.UsageError, match="mmap"):
+            hallmark.torch.load(checkpoint, key=ec.public, mmap=True)
+
+
+# ---- safetensors --------------------------------------------------------------------------------
+
+
+def test_weights_come_back(weights, ec):
+    assert same(hallmark.safetensors.load_file(weights, key=ec.public), tensors())
+    assert same(safetensors.torch.load_file(weights), tensors())
+    with hallmark.open(weights, key=ec.public) as model:
+        with safetensors.safe_open(model.path(), "pt") as file:
+            assert same({name: file.get_tensor(name) for name in file.keys()}, tensors())
+
+
+def test_tensors_lie_in_the_verified_memory(weights, ec, lies_in):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = hallmark.safetensors.load_file(weights, key=ec.public)
+    for name, tensor in found.items():
+        if tensor.numel() > 0:
+            assert "memfd:hallmark" in lies_in(tensor.data_ptr()), name
+    # They can be written to, and nobody else sees it.
+    found["weight"][0, 0] = 7
+    assert found["weight"][0, 0] == 7
+    assert same(hallmark.safetensors.load_file(weights, key=ec.public), tensors())
+
+
+SMAPS = """
+import sys, torch, hallmark
+tensors = hallmark.safetensors.load_file(sys.argv[1], key=sys.argv[2])
+total = sum(float(t.sum()) for t in tensors.values())
+figures, ours = {}, False
+for line in open("/proc/self/smaps"):
+    words = line.split()
+    if "-" in words[0]:
+        ours = "memfd:hallmark" in line
+    elif ours and words[-1] == "kB":
+        figures[words[0]] = figures.get(words[0], 0) + int(words[1])
+print(figures["Rss:"], figures["Anonymous:"])
+"""
+
+
+def test_no_page_is_copied(tmp_path, ec):
+    file = tmp_path / "large.safetensors"
+    hallmark.safetensors.save_file({"a": torch.ones(16 << 20)}, file, ec.private)
+    out = subprocess.run([sys.executable, "-c", SMAPS, file, ec.public], capture_output=True,
+                         text=True, check=True).stdout  # fmt: skip
+    resident, copied = map(int, out.split())
+    assert resident >= 64 << 10 and copied == 0, out
+
+
+def test_numpy(tmp_path, ec, lies_in):
+    arrays = {"a": numpy.arange(9.0).reshape(3, 3), "b": numpy.array([1, 2], dtype="int8")}
+    file = tmp_path / "np.safetensors"
+    hallmark.safetensors.save_file(arrays, file, ec.private, framework="np")
+    found = hallmark.safetensors.load_file(file, key=ec.public, framework="np")
+    assert all((found[name] == arrays[name]).all() for name in arrays)
+    assert "memfd:hallmark" in lies_in(found["a"].ctypes.data)
+    with hallmark.safetensors.safe_open(file, "numpy", key=ec.public) as opened:
+        assert (opened.get_slice("a")[1:] == arrays["a"][1:]).all()
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_single_tensors_and_slices(weights, ec, lazy):
+    expected = tensors()
+    with safetensors.safe_open(weights, "pt") as oracle:
+        with hallmark.safetensors.safe_open(weights, key=ec.public, lazy=lazy) as file:
+            assert file.keys() == sorted(oracle.keys())
+            assert file.metadata() == oracle.metadata() == {"a": "b"}
+            assert set(file.offset_keys()) == set(file.keys())
+            assert same({name: file.get_tensor(name) for name in file.keys()}, expected)
+            part, other = file.get_slice("weight"), oracle.get_slice("weight")
+            assert part.get_shape() == other.get_shape() and part.get_dtype() == other.get_dtype()
+            for index in (slice(10, 20), slice(None), slice(290, 400), (slice(5, 9), slice(3, 5)),
+                          (slice(None), slice(0, 7))):  # fmt: skip
+                assert torch.equal(part[index], other[index])
+            for index in (3, -1, Ellipsis, slice(9, 3), (slice(None, None, 7), 2), (2, 3), ()):
+                assert torch.equal(part[index], expected["weight"][index])
+            assert file.get_slice("one")[...] == 1.5 and file.get_slice("none")[:].shape == (0, 3)
+            with pytest.raises(IndexError):
+                part[300]
+            with pytest.raises(KeyError):
+                file.get_tensor("nothing")
+
+
+def test_only_the_shards_that_are_needed_are_read(weights, ec):
+    """Rows 0 to 30 are in the first shards; a change behind them is not even seen."""
+    with safetensors.safe_open(weights, "pt") as oracle:
+        keys = list(oracle.offset_keys())
+    support.flip(weights, weights.stat().st_size - 1)
+    with hallmark.safetensors.safe_open(weights, key=ec.public) as file:
+        assert file.offset_keys() == keys
+        last = keys[-1] if keys[-1] != "none" else keys[-2]
+        first = [name for name in keys if name not in (last, "none")][0]
+        start = file._source.header.tensors[last].start
+        if file._source.header.tensors[first].end < start // SHARD * SHARD:
+            assert torch.equal(file.get_tensor(first), tensors()[first])
+        if "weight" in (keys[0], keys[1], keys[2]):
+            assert torch.equal(file.get_slice("weight")[:10], tensors()["weight"][:10])
+        with pytest.raises(hallmark.IntegrityError) as caught:
+            file.get_tensor(last)
+        assert f"weights.safetensors:{start // SHARD * SHARD}:" in str(caught.value)
+    with pytest.raises(hallmark.IntegrityError):
+        hallmark.safetensors.load_file(weights, key=ec.public)
+
+
+def test_a_directory_of_several_files(tmp_path, ec):
+    folder = tmp_path / "m"
+    folder.mkdir()
+    parts = {
+        "model-1.safetensors": {"a": torch.ones(2)},
+        "model-2.safetensors": {"b": torch.zeros(3)},
+    }
+    for name, part in parts.items():
+        safetensors.torch.save_file(part, folder / name)
+    (folder / "config.json").write_text("{}")
+    hallmark.sign(folder, ec.private)
+    found = hallmark.safetensors.load_file(folder, key=ec.public)
+    assert same(found, {"a": torch.ones(2), "b": torch.zeros(3)})
+    one = hallmark.safetensors.load_file(folder, key=ec.public, file="model-2.safetensors")
+    assert same(one, {"b": torch.zeros(3)})
+    safetensors.torch.save_file({"a": torch.ones(2)}, folder / "model-3.safetensors")
+    hallmark.sign(folder, ec.private)
+    with pytest.raises(hallmark.UnsupportedError, match="in two files"):
+        hallmark.safetensors.load_file(folder, key=ec.public)
+
+
+def packed(header, data=b"\0" * 8):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def entry(dtype="F32", shape=(2,), offsets=(0, 8), **more):
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets), **more}
+
+
+BROKEN = {
+    "empty": b"",
+    "short": b"\x08\0\0\0",
+    "header beyond the end": struct.pack("<Q", 100) + b"{}",
+    "huge header": struct.pack("<Q", 2**63) + b"{}",
+    "no JSON": packed(b"{"),
+    "no UTF-8": packed(b'{"\xff": 1}'),
+    "no object": packed([]),
+    "metadata no texts": packed({"__metadata__": {"a": 1}}, b""),
+    "tensor no object": packed({"a": 1}),
+    "a member less": packed({"a": {"dtype": "F32", "shape": [2]}}),
+    "unknown type": packed({"a": entry(dtype="Q8")}),
+    "type no text": packed({"a": entry(dtype=8)}),
+    "negative shape": packed({"a": entry(shape=(-2,))}),
+    "shape no number": packed({"a": entry(shape=(True, 2))}),
+    "shape too large": packed({"a": entry(shape=(3,))}),
+    "shape overflows": packed({"a": entry(shape=(2**62, 2**62))}),
+    "offset negative": packed({"a": entry(offsets=(-8, 0))}),
+    "offsets turned": packed({"a": entry(offsets=(8, 0))}),
+    "beyond the end": packed({"a": entry(offsets=(8, 16))}),
+    "a gap": packed({"a": entry(shape=(1,), offsets=(4, 8))}),
+    "bytes left over": packed({"a": entry(shape=(1,), offsets=(0, 4))}),
+    "overlap": packed({"a": entry(), "b": entry(shape=(1,), offsets=(4, 8))}),
+    "twice": packed(b'{"a":%s,"a":%s}' % ((json.dumps(entry()).encode(),) * 2)),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+@pytest.mark.parametrize("shard", [None, 16])
+def test_files_that_break_the_format(case, shard, tmp_path, ec):
+    file = tmp_path / "broken.safetensors"
+    file.write_bytes(BROKEN[case])
+    if case == "empty":
+        shard = None
+    hallmark.sign(file, ec.private, shard_size=shard)
+    if case != "twice":  # where we are stricter
+        with pytest.raises(Exception):
+            safetensors.torch.load_file(file)
+    for load in (hallmark.safetensors.load_file, hallmark.safetensors.safe_open):
+        with pytest.raises(hallmark.UnsupportedError):
+            load(file, key=ec.public)
+
+
+def test_a_tensor_that_is_not_aligned(tmp_path, ec):
+    """Alignment is no rule of the format."""
+    header = {"a": entry("U8", (1,), (0, 1)), "b": entry("F32", (2,), (1, 9))}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    file = tmp_path / "odd.safetensors"
+    file.write_bytes(packed(text, b"\1" + struct.pack("<2f", 1.5, 2.5)))
+    hallmark.sign(file, ec.private)
+    found = hallmark.safetensors.load_file(file, key=ec.public)
+    assert found["b"].tolist() == [1.5, 2.5] and found["b"].data_ptr() % 4 == 0
