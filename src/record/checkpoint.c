@@ -344,7 +344,8 @@ hm_status hm_ledger_checkpoint_due(hm_ledger *ledger, uint64_t every, bool *due,
     if (status == HM_OK) {
         status = ledger->backend->run(ledger, &sql, error);
     }
-    *due = status == HM_OK && head.sequence >= highest && head.sequence - highest >= every &&
-           head.sequence > 0;
+    /* One beyond the end says that the end was cut off, or lies: to sign finds out which. */
+    *due = status == HM_OK && head.sequence > 0 &&
+           (highest > head.sequence || head.sequence - highest >= every);
     return status;
 }

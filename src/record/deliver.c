@@ -253,6 +253,7 @@ hm_status hm_recorder_deliver(hm_recorder *recorder, size_t *left, hm_error **er
     *left = 0;
     recorder->delivered = true;
     if (recorder->outbox == NULL || !hm_recorder_active(recorder)) {
+        hm_recorder_checkpoint(recorder);
         return HM_OK;
     }
     r.silent = hm_alloc(recorder->config->alert_count, sizeof(bool));
@@ -260,6 +261,7 @@ hm_status hm_recorder_deliver(hm_recorder *recorder, size_t *left, hm_error **er
         return hm_fail_memory(error);
     }
     flush_ledger(&r);
+    hm_recorder_checkpoint(recorder);
     hm_status status = deliver_alerts(&r, left, error);
     free(r.silent);
     return status == HM_OK ? count_events(recorder, left, error) : status;
