@@ -6,6 +6,7 @@ import json
 import shutil
 import sqlite3
 
+import cloud
 import pytest
 
 from hosts import host  # noqa: F401
@@ -122,3 +123,87 @@ def test_a_checkpoint_key_that_cannot_be_used(audited, hallmark, tmp_path):
     said = host.verify(host.good, expect=0).err
     assert "the checkpoint that is due could not be made" in said and "nowhere.pem" in said
     assert len(host.events("verified")) == 2
+
+
+# ---- what waits ---------------------------------------------------------------------------------
+
+
+def down(host, ledger, expect=0):  # noqa: F811
+    """Records an event for a ledger that cannot be reached. Returns its tag."""
+    before = set(host.waiting(".event"))
+    host.verify(host.good, expect=expect, env={"HALLMARK_LEDGER": ledger})
+    (new,) = set(host.waiting(".event")) - before
+    return new.name.split(".")[3]
+
+
+def test_each_database_has_its_own_queue(host):  # noqa: F811
+    """Servers behind sockets differ only in their options."""
+    one, two = host.folder / "one", host.folder / "two"
+    first = down(host, f"postgresql:///hallmark?host={one}&connect_timeout=2")
+    assert down(host, f"postgresql:///hallmark?host={two}") != first
+    assert down(host, f"postgresql:///hallmark?host={one}&port=5433") != first
+    assert down(host, f"postgresql:///hallmark?host={one}&user=other&password=else") == first
+
+
+def test_one_file_has_one_queue(host):  # noqa: F811
+    path = host.folder / "away" / "ledger.db"
+    first = down(host, path)
+    assert down(host, f"sqlite:{host.folder}/.//away/./ledger.db") == first
+    assert down(host, f"{host.folder}/away/other.db") != first
+    path.parent.mkdir()
+    host.verify(host.good, expect=0, env={"HALLMARK_LEDGER": f"{host.folder}//away/ledger.db"})
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT count(*) FROM entries").fetchall() == [(3,)]
+
+
+def test_a_misspelt_uri_is_no_file(host, hallmark):  # noqa: F811
+    for uri in ("postgresql:user:hunter2@db/ledger", "postgres:/hunter2", "mysql://u:hunter2@h/d"):
+        result = host.verify(host.good, expect=0, env={"HALLMARK_LEDGER": uri}, cwd=host.folder)
+        assert "there is no kind of ledger" in result.err and "hunter2" not in result.err
+        hallmark("log", "--ledger", uri, expect=2, cwd=host.folder)
+    assert not list(host.folder.glob("*hunter2*")) and not list(host.folder.glob("postgres*"))
+
+
+def failing(host, server):  # noqa: F811
+    host.configure({"name": "ops", "webhook": f"{server.url}/hook"})
+
+
+def test_a_clock_that_was_set_back(host):  # noqa: F811
+    """An alert that failed while the clock was years ahead is not put off by years."""
+    answers = [(500, {}, b"")]
+    with cloud.Server(lambda _: answers[0]) as server:
+        failing(host, server)
+        host.verify(host.bad, expect=1, env={"HALLMARK_TIME": "1900000000"})
+        answers[0] = (200, {}, b"")
+        host.verify(host.good, expect=0, env={"HALLMARK_TIME": "1800000000"})
+        assert len(server.requests) == 2
+    assert not host.waiting(".alert")
+
+
+def test_what_is_dropped_was_recorded(host):  # noqa: F811
+    """Killed before the event was in the ledger, and then away for longer than alerts are kept."""
+    with cloud.Server(lambda _: (500, {}, b"")) as server:
+        failing(host, server)
+        host.verify(host.bad, expect=1, env={"HALLMARK_TIME": "1800000000"})
+        (alert,) = host.waiting(".alert")
+        state, event, _ = alert.read_text().split("\n")
+        alert.write_text(json.dumps({**json.loads(state), "attempts": 0, "next": 0}) + f"\n{event}\n")
+        host.ledger.unlink()
+        host.verify(host.good, expect=0, env={"HALLMARK_TIME": str(1800000000 + 8 * 86400)})
+    assert [e["event"] for e in host.events()] == ["verified", "refused", "alert-failed"]
+    assert not host.waiting(".alert")
+
+
+# ---- commands -----------------------------------------------------------------------------------
+
+
+def test_commands_inherit_nothing(host, keys, tmp_path):  # noqa: F811
+    """Neither the passphrase's descriptor nor whatever else this program was handed open."""
+    script = tmp_path / "list.sh"
+    script.write_text(f"#!/bin/sh\nls /proc/self/fd >{tmp_path}/open\n")
+    script.chmod(0o755)
+    host.configure({"name": "list", "command": [str(script)]})
+    with open(tmp_path / "secret") as secret, open("/dev/null") as other:
+        host.verify(host.bad, expect=1, pass_fds=(secret.fileno(), other.fileno()))
+    names = (tmp_path / "open").read_text().split()
+    assert set(names) <= {"0", "1", "2", "3"}  # 3: ls itself reads the directory
