@@ -117,7 +117,9 @@ bool cli_ask_passphrase(void *context, const char *what, bool again, char *buffe
         return from_file(source->file, buffer, capacity, length);
     }
     if (source->fd.given) {
+        /* A command that is alerted later is not to inherit it. */
         bool done = source->fd.value <= 1023 &&
+                    fcntl((int)source->fd.value, F_SETFD, FD_CLOEXEC) == 0 &&
                     read_line((int)source->fd.value, false, buffer, capacity, length);
         if (!done) {
             cli_complain("cannot read a passphrase from descriptor %llu",

@@ -19,6 +19,9 @@ hm_status cli_record_load(const cli_record *given, cli_recording *recording, hm_
 }
 
 hm_status cli_record_open(cli_recording *recording, hm_error **error) {
+    if (hm_config_get(recording->config, "checkpoint-key") != NULL) {
+        hm_process_harden(); /* a private key may be read at the end */
+    }
     return hm_recorder_open(recording->config, &recording->recorder, error);
 }
 

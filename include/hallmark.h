@@ -697,7 +697,7 @@ typedef struct hm_config hm_config;
 HM_API HM_MUST_USE hm_status hm_config_load(const char *path, hm_config **config, hm_error **error);
 /**
  * Sets what a command line says, above file and environment.
- * @param name "store", "policy", "ledger", "log" ("json" or "none") or "group".
+ * @param name "store", "policy", "ledger", "log" ("json" or "none"), "group" or "checkpoint-key".
  */
 HM_API HM_MUST_USE hm_status hm_config_set(hm_config *config, const char *name, const char *value,
                                            hm_error **error);

@@ -3,6 +3,7 @@
 #include "digest/digest.h"
 #include "key/key.h"
 #include "net/http.h"
+#include "record/ledger.h"
 
 #include <openssl/crypto.h>
 
@@ -16,6 +17,7 @@ hm_status hm_build_info(char **text, hm_error **error) {
     hm_http_describe(&out);
     hm_digest_describe(&out);
     hm_pkcs11_describe(&out);
+    hm_ledger_describe(&out);
     hm_status status = hm_buf_check(&out, error);
     *text = status == HM_OK ? hm_buf_steal_text(&out) : NULL;
     return status;

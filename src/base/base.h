@@ -140,6 +140,8 @@ bool hm_text_plain(hm_bytes text);
  * HALLMARK_TIME, in the same unit, stands in for the clock; reports tell of it.
  */
 int64_t hm_time_now(void);
+/* Milliseconds on a clock that nobody sets, to measure with. */
+int64_t hm_now_ms(void);
 bool hm_time_is_set(void);
 /* RFC 3339 in UTC, "2026-01-05T20:31:07Z". */
 void hm_buf_add_time(hm_buf *buf, int64_t time);

@@ -660,6 +660,24 @@ hm_status hm_json_take_integer(hm_json *object, const char *what, const char *na
     return status;
 }
 
+hm_status hm_json_take_hex(hm_json *object, const char *what, const char *name, size_t size,
+                           char *hex, hm_error **error) {
+    hm_bytes text = {.data = NULL};
+    hm_auto_free uint8_t *binary = hm_alloc(size, 1);
+    if (binary == NULL) {
+        return hm_fail_memory(error);
+    }
+    hm_status status = hm_json_take_text(object, what, name, &text, error);
+    if (status == HM_OK && !hm_unhex(text, binary, size)) {
+        status = hm_fail(error, HM_REFUSED, HM_REASON_MALFORMED,
+                         "%s: \"%s\" is not %zu hexadecimal digits", what, name, 2 * size);
+    }
+    if (status == HM_OK) {
+        hm_hex(binary, size, hex);
+    }
+    return status;
+}
+
 hm_status hm_json_take_time(hm_json *object, const char *what, const char *name, int64_t none,
                             int64_t *time, hm_error **error) {
     hm_bytes text;

@@ -72,6 +72,9 @@ HM_MUST_USE hm_status hm_json_take_base64(hm_json *object, const char *what, con
 /* An integer from `least` to 2^53. */
 HM_MUST_USE hm_status hm_json_take_integer(hm_json *object, const char *what, const char *name,
                                            uint64_t least, uint64_t *number, hm_error **error);
+/* `size` bytes as hexadecimal digits of either case; `hex`, with its NUL, gets the lower one. */
+HM_MUST_USE hm_status hm_json_take_hex(hm_json *object, const char *what, const char *name,
+                                       size_t size, char *hex, hm_error **error);
 /* A time as hm_buf_add_time() writes it, or null, which stands for `none`. */
 HM_MUST_USE hm_status hm_json_take_time(hm_json *object, const char *what, const char *name,
                                         int64_t none, int64_t *time, hm_error **error);

@@ -95,6 +95,12 @@ void hm_buf_add_printable(hm_buf *buf, hm_bytes text) {
     }
 }
 
+int64_t hm_now_ms(void) {
+    struct timespec now = {.tv_sec = 0};
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 bool hm_time_is_set(void) {
     return secure_getenv("HALLMARK_TIME") != NULL;
 }

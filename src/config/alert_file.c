@@ -156,7 +156,8 @@ static const char *judge_url(const char *url) {
     const char *host = url + (secure ? 8 : 7);
     size_t authority = strcspn(host, "/?#");
     size_t length = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":/?#");
-    if (length == 0 || length > authority) {
+    bool ends = length <= authority && strchr(":/?#", host[length]) != NULL;
+    if (length == 0 || !ends) {
         return "the address names no host";
     }
     if (memchr(host, '@', authority) != NULL) {

@@ -86,6 +86,7 @@ static char **find_text(hm_config *config, const char *name) {
         {"policy", &config->policy},
         {"ledger", &config->ledger},
         {"group", &config->group},
+        {"checkpoint-key", &config->checkpoint_key},
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         if (strcmp(texts[i].name, name) == 0) {

@@ -350,12 +350,6 @@ static hm_status set_up(transfer *t, hm_error **error) {
 
 /* ---- again and again ------------------------------------------------------------------------ */
 
-static uint64_t now_ms(void) {
-    struct timespec time = {.tv_sec = 0};
-    (void)clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * 1000 + (uint64_t)time.tv_nsec / 1000000;
-}
-
 static void sleep_ms(uint64_t ms) {
     struct timespec rest = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
     while (nanosleep(&rest, &rest) != 0) {
@@ -452,14 +446,14 @@ static void guard_end(const pipe_guard *guard) {
 
 static CURLcode perform_patiently(transfer *t) {
     unsigned attempts = t->request->attempts > 0 ? t->request->attempts : DEFAULT_ATTEMPTS;
-    uint64_t start = now_ms();
+    int64_t start = hm_now_ms();
     for (unsigned attempt = 1;; attempt++) {
         CURLcode code = perform(t);
         bool again = code == CURLE_OK ? asks_again(t) : is_passing(code);
         uint64_t pause = pause_before(attempt);
         uint64_t asked = asked_pause(t);
         pause = asked > pause ? asked : pause;
-        if (!again || attempt >= attempts || now_ms() - start + pause > TOTAL_MS) {
+        if (!again || attempt >= attempts || (uint64_t)(hm_now_ms() - start) + pause > TOTAL_MS) {
             return code;
         }
         sleep_ms(pause);

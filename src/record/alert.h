@@ -9,6 +9,8 @@
 #include "config/config.h"
 #include "record/event.h"
 
+enum { HM_ALERT_LONGEST_PAUSE = 24 * 60 * 60 /* seconds that a receiver may ask for */ };
+
 typedef struct hm_alert {
     const hm_alert_config *to;
     const hm_event *event;

@@ -15,7 +15,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { OUTPUT_LIMIT = 512, STEP_MS = 20 };
@@ -67,7 +66,12 @@ static int prepare(posix_spawnattr_t *how, posix_spawn_file_actions_t *files, in
     cause = cause != 0 ? cause : posix_spawnattr_setsigdefault(how, &usual);
     cause = cause != 0 ? cause : posix_spawn_file_actions_adddup2(files, input, STDIN_FILENO);
     cause = cause != 0 ? cause : posix_spawn_file_actions_adddup2(files, output, STDOUT_FILENO);
-    return cause != 0 ? cause : posix_spawn_file_actions_adddup2(files, output, STDERR_FILENO);
+    cause = cause != 0 ? cause : posix_spawn_file_actions_adddup2(files, output, STDERR_FILENO);
+#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 34)
+    /* What this program was handed open, such as a passphrase, is not the command's. */
+    cause = cause != 0 ? cause : posix_spawn_file_actions_addclosefrom_np(files, STDERR_FILENO + 1);
+#endif
+    return cause;
 }
 
 static int spawn(const hm_alert *alert, char *const *environment, int input, int output,
@@ -119,12 +123,6 @@ static hm_status start(const hm_alert *alert, running *r, hm_error **error) {
 
 /* ---- until it ends -------------------------------------------------------------------------- */
 
-static int64_t now_ms(void) {
-    struct timespec now = {.tv_sec = 0};
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* Takes what there is; keeps the beginning. */
 static void listen_to(running *r, int wait_ms) {
     char piece[512];
@@ -153,8 +151,8 @@ static void reap(running *r, int flags) {
 }
 
 static void wait_for(running *r, unsigned timeout_ms) {
-    int64_t until = now_ms() + timeout_ms;
-    for (reap(r, WNOHANG); !r->ended && now_ms() < until; reap(r, WNOHANG)) {
+    int64_t until = hm_now_ms() + timeout_ms;
+    for (reap(r, WNOHANG); !r->ended && hm_now_ms() < until; reap(r, WNOHANG)) {
         listen_to(r, STEP_MS);
     }
     r->timed_out = !r->ended;

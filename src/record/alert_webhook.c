@@ -14,7 +14,7 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 
-enum { ANSWER_LIMIT = 1 << 20, HEADERS = 7, PAUSE_LIMIT = 24 * 60 * 60 };
+enum { ANSWER_LIMIT = 1 << 20, HEADERS = 7 };
 
 typedef struct headers {
     char *texts[HEADERS];
@@ -90,13 +90,13 @@ static uint64_t asked_pause(const char *text) {
         return 0;
     }
     if (strspn(text, "0123456789") == strlen(text)) {
-        for (; *text != '\0' && seconds < PAUSE_LIMIT; text++) {
+        for (; *text != '\0' && seconds < HM_ALERT_LONGEST_PAUSE; text++) {
             seconds = seconds * 10 + (uint64_t)(*text - '0');
         }
     } else if (hm_http_date(text, &date) && now >= 0 && date > now) {
         seconds = (uint64_t)(date - now);
     }
-    return seconds < PAUSE_LIMIT ? seconds : PAUSE_LIMIT;
+    return seconds < HM_ALERT_LONGEST_PAUSE ? seconds : HM_ALERT_LONGEST_PAUSE;
 }
 
 hm_status hm_alert_webhook(const hm_alert *alert, uint64_t *pause, hm_error **error) {

@@ -11,6 +11,7 @@
 #include "record/ledger_seen.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -208,12 +209,15 @@ static hm_status take_checkpoint(hm_audit *audit, hm_bytes file, const char *who
 
 static hm_status take_row(void *context, const hm_bytes *values, size_t count, hm_error **error) {
     hm_audit *audit = context;
-    if (count != 3 || values[0].data == NULL || values[1].data == NULL || values[2].data == NULL) {
+    bool whole = count == 3 && values[0].data != NULL && values[1].data != NULL;
+    int64_t number = whole ? strtoll((const char *)values[0].data, NULL, 10) : 0;
+    if (!whole || values[2].data == NULL || number <= audit->number) {
         return hm_fail(error, HM_UNDECIDED, HM_REASON_NONE, "the database gave no checkpoint");
     }
     hm_auto_free char *who = hm_textf("checkpoint %.*s in the ledger", (int)values[0].length,
                                       (const char *)values[0].data);
     size_t before = audit->word_count;
+    audit->number = number;
     audit->checkpoints++;
     hm_status status =
         who != NULL ? take_checkpoint(audit, values[1], who, true, error) : hm_fail_memory(error);
@@ -227,14 +231,31 @@ static hm_status take_row(void *context, const hm_bytes *values, size_t count, h
                       hm_textf("%s: the column \"sequence\" is not what was signed", who), error);
 }
 
-static hm_status gather_from_ledger(hm_audit *audit, hm_error **error) {
-    hm_sql sql = {.text = "SELECT number, envelope, sequence FROM checkpoints ORDER BY number",
+static hm_status gather_page(hm_audit *audit, hm_error **error) {
+    char after[32];
+    (void)snprintf(after, sizeof after, "%lld", (long long)audit->number);
+    hm_sql sql = {.text = "SELECT number, envelope, sequence FROM checkpoints"
+                          " WHERE number > CAST($1 AS bigint) ORDER BY number LIMIT 64",
+                  .parameters = {after},
                   .row = take_row,
                   .context = audit};
+    return audit->ledger->backend->run(audit->ledger, &sql, error);
+}
+
+/* Page by page like the entries: nobody could write while all their signatures are verified. */
+static hm_status gather_from_ledger(hm_audit *audit, hm_error **error) {
     enum { CHECKPOINTS_SINCE_VERSION = 2 };
-    return audit->ledger->version < CHECKPOINTS_SINCE_VERSION
-               ? HM_OK
-               : audit->ledger->backend->run(audit->ledger, &sql, error);
+    uint64_t before = 0;
+    hm_status status = HM_OK;
+    if (audit->ledger->version < CHECKPOINTS_SINCE_VERSION) {
+        return HM_OK;
+    }
+    audit->number = INT64_MIN;
+    do {
+        before = audit->checkpoints;
+        status = gather_page(audit, error);
+    } while (status == HM_OK && audit->checkpoints > before);
+    return status;
 }
 
 static hm_status gather_from_file(hm_audit *audit, const char *path, hm_error **error) {

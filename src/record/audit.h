@@ -40,6 +40,7 @@ typedef struct hm_audit {
     int64_t last;   /* number and digest of the newest entry */
     char digest[HM_LEDGER_HEX];
     uint64_t checkpoints; /* that the ledger holds */
+    int64_t number;       /* of the last of them that was read */
     const hm_word *cover; /* the newest signed word that holds; NULL: none */
 } hm_audit;
 void hm_audit_free(hm_audit *audit);

@@ -43,21 +43,6 @@ hm_status hm_checkpoint_write(const hm_checkpoint *checkpoint, hm_signer *signer
                            : status;
 }
 
-static hm_status take_digest(hm_json *root, const char *what, const char *name, char *digest,
-                             hm_error **error) {
-    hm_bytes text = {.data = NULL};
-    uint8_t binary[HM_FINGERPRINT_SIZE];
-    hm_status status = hm_json_take_text(root, what, name, &text, error);
-    if (status == HM_OK && !hm_unhex(text, binary, sizeof binary)) {
-        status = hm_fail(error, HM_REFUSED, HM_REASON_MALFORMED,
-                         "%s: \"%s\" is not a SHA-256 in hexadecimal digits", what, name);
-    }
-    if (status == HM_OK) {
-        hm_hex(binary, sizeof binary, digest);
-    }
-    return status;
-}
-
 hm_status hm_checkpoint_parse(hm_bytes payload, const char *what, hm_checkpoint *checkpoint,
                               hm_error **error) {
     hm_auto_json doc = NULL;
@@ -74,13 +59,15 @@ hm_status hm_checkpoint_parse(hm_bytes payload, const char *what, hm_checkpoint 
             hm_fail(error, HM_REFUSED, HM_REASON_UNSUPPORTED, "%s: its schema is not known", what);
     }
     if (status == HM_OK) {
-        status = take_digest(root, what, "ledger", checkpoint->ledger, error);
+        status =
+            hm_json_take_hex(root, what, "ledger", HM_FINGERPRINT_SIZE, checkpoint->ledger, error);
     }
     if (status == HM_OK) {
         status = hm_json_take_integer(root, what, "sequence", 1, &checkpoint->sequence, error);
     }
     if (status == HM_OK) {
-        status = take_digest(root, what, "digest", checkpoint->digest, error);
+        status =
+            hm_json_take_hex(root, what, "digest", HM_FINGERPRINT_SIZE, checkpoint->digest, error);
     }
     if (status == HM_OK) {
         status = hm_json_take_time(root, what, "time", HM_TIME_NEVER, &checkpoint->time, error);
@@ -344,7 +331,8 @@ hm_status hm_ledger_checkpoint_due(hm_ledger *ledger, uint64_t every, bool *due,
     if (status == HM_OK) {
         status = ledger->backend->run(ledger, &sql, error);
     }
-    *due = status == HM_OK && head.sequence >= highest && head.sequence - highest >= every &&
-           head.sequence > 0;
+    /* One beyond the end says that the end was cut off, or lies: to sign finds out which. */
+    *due = status == HM_OK && head.sequence > 0 &&
+           (highest > head.sequence || head.sequence - highest >= every);
     return status;
 }

@@ -32,7 +32,10 @@ HM_MUST_USE hm_status hm_checkpoint_open(hm_bytes file, const char *what, hm_pub
                                          size_t key_count, hm_checkpoint *checkpoint,
                                          const hm_pubkey **key, hm_error **error);
 
-/* Whether so many entries came since the last checkpoint in the ledger. */
+/*
+ * Whether so many entries came since the last checkpoint that the ledger says it has, or fewer
+ * entries are there than it says.
+ */
 HM_MUST_USE hm_status hm_ledger_checkpoint_due(hm_ledger *ledger, uint64_t every, bool *due,
                                                hm_error **error);
 /*

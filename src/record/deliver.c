@@ -9,7 +9,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <openssl/evp.h>
 
@@ -27,12 +26,6 @@ typedef struct round {
     int64_t started;  /* by the monotonic clock */
     int64_t now;
 } round;
-
-static int64_t now_ms(void) {
-    struct timespec now = {.tv_sec = 0};
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 static void note_and_forget(round *r, hm_error **cause) {
     hm_recorder_note(r->recorder, *cause);
@@ -146,6 +139,11 @@ static void after_failure(round *r, hm_waiting *waiting, uint64_t asked, hm_erro
     note_and_forget(r, cause);
 }
 
+/* No pause is that long: the clock was wrong when it was written, and is set right since. */
+static bool is_due(const round *r, const hm_waiting *waiting) {
+    return waiting->next <= r->now || waiting->next - r->now > HM_ALERT_LONGEST_PAUSE;
+}
+
 static bool is_old(const round *r, const hm_waiting *waiting) {
     return waiting->event.time < r->now - GIVE_UP;
 }
@@ -176,11 +174,15 @@ static bool attempt(round *r, hm_waiting *waiting) {
     hm_auto_error cause = NULL;
     uint64_t asked = 0;
     if (is_old(r, waiting)) {
-        return drop(r, waiting);
+        if (keep_event(r, waiting, &cause) == HM_OK) {
+            return drop(r, waiting);
+        }
+        note_and_forget(r, &cause);
+        return false;
     }
     /* Somebody who is not in this configuration may be in that of another who shares the outbox. */
-    if (to == config->alert_count || r->silent[to] || waiting->next > r->now ||
-        now_ms() - r->started > BUDGET_MS) {
+    if (to == config->alert_count || r->silent[to] || !is_due(r, waiting) ||
+        hm_now_ms() - r->started > BUDGET_MS) {
         return false;
     }
     if (keep_event(r, waiting, &cause) != HM_OK) {
@@ -249,10 +251,11 @@ static hm_status count_events(const hm_recorder *recorder, size_t *left, hm_erro
 }
 
 hm_status hm_recorder_deliver(hm_recorder *recorder, size_t *left, hm_error **error) {
-    round r = {.recorder = recorder, .started = now_ms(), .now = hm_time_now()};
+    round r = {.recorder = recorder, .started = hm_now_ms(), .now = hm_time_now()};
     *left = 0;
     recorder->delivered = true;
     if (recorder->outbox == NULL || !hm_recorder_active(recorder)) {
+        hm_recorder_checkpoint(recorder);
         return HM_OK;
     }
     r.silent = hm_alloc(recorder->config->alert_count, sizeof(bool));
@@ -260,6 +263,7 @@ hm_status hm_recorder_deliver(hm_recorder *recorder, size_t *left, hm_error **er
         return hm_fail_memory(error);
     }
     flush_ledger(&r);
+    hm_recorder_checkpoint(recorder);
     hm_status status = deliver_alerts(&r, left, error);
     free(r.silent);
     return status == HM_OK ? count_events(recorder, left, error) : status;

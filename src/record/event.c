@@ -189,20 +189,15 @@ static hm_status malformed(hm_error **error, const char *why) {
 }
 
 static hm_status take_head(hm_json *root, hm_event *event, hm_error **error) {
-    hm_bytes is = {.data = NULL}, id = {.data = NULL}, word = {.data = NULL};
-    uint8_t binary[HM_EVENT_ID_SIZE];
+    hm_bytes is = {.data = NULL}, word = {.data = NULL};
     hm_status status = hm_json_take_text(root, what, "schema", &is, error);
     if (status == HM_OK && !hm_bytes_equal_text(is, schema)) {
         status = malformed(error, "its schema is not known");
     }
     if (status == HM_OK) {
-        status = hm_json_take_text(root, what, "id", &id, error);
-    }
-    if (status == HM_OK && !hm_unhex(id, binary, sizeof binary)) {
-        status = malformed(error, "its id is not 32 hexadecimal digits");
+        status = hm_json_take_hex(root, what, "id", HM_EVENT_ID_SIZE, event->id, error);
     }
     if (status == HM_OK) {
-        hm_hex(binary, sizeof binary, event->id);
         status = hm_json_take_text(root, what, "event", &word, error);
     }
     if (status == HM_OK && !hm_event_from_word(word, &event->kind)) {

@@ -175,10 +175,11 @@ static hm_status choose_backend(const char *uri, hm_ledger *ledger, const char *
             return HM_OK;
         }
     }
-    const char *colon = strstr(uri, "://");
-    if (colon != NULL && strcspn(uri, "/") > (size_t)(colon - uri)) {
-        (void)hm_fail(error, HM_USAGE, HM_REASON_NONE, "there is no kind of ledger \"%.*s\"",
-                      (int)(colon - uri), uri);
+    /* A database's URI that is misspelt must not become a file, named like its password. */
+    size_t word = strcspn(uri, ":/");
+    if (uri[word] == ':') {
+        (void)hm_fail(error, HM_USAGE, HM_REASON_NONE, "there is no kind of ledger \"%.*s:\"",
+                      (int)word, uri);
         hm_error_add_hint(error, "a ledger is a path, sqlite:PATH or postgresql://...");
         return HM_USAGE;
     }
@@ -226,6 +227,11 @@ void hm_ledger_close(hm_ledger **ledger) {
         free(*ledger);
         *ledger = NULL;
     }
+}
+
+void hm_ledger_describe(hm_buf *out) {
+    hm_ledger_backend_sqlite.describe(out);
+    hm_ledger_backend_postgres.describe(out);
 }
 
 const char *hm_ledger_place(const hm_ledger *ledger) {

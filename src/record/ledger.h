@@ -31,6 +31,9 @@ void hm_ledger_close(hm_ledger **ledger);
 /* Which ledger it is, for messages; without its password. */
 const char *hm_ledger_place(const hm_ledger *ledger);
 
+/* A line for each kind of ledger: the library behind it. */
+void hm_ledger_describe(hm_buf *out);
+
 /* Whether an append would work now, as far as can be told without one. */
 HM_MUST_USE hm_status hm_ledger_ready(hm_ledger *ledger, hm_error **error);
 /*

@@ -23,6 +23,8 @@ typedef struct hm_sql {
 
 typedef struct hm_ledger_backend {
     const char *name; /* for people */
+    /* A line for `hallmark --version`: which library it is, and its version. */
+    void (*describe)(hm_buf *out);
     /*
      * Reaches the database and sets `state`, `place` and `version`. With HM_LEDGER_CREATE a
      * database that is not there is made, empty: version 0.

@@ -13,7 +13,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <libpq-fe.h>
 
@@ -44,6 +43,7 @@ enum {
     F(PQgetvalue)                                                                                  \
     F(PQhost)                                                                                      \
     F(PQisBusy)                                                                                    \
+    F(PQlibVersion)                                                                                \
     F(PQnfields)                                                                                   \
     F(PQntuples)                                                                                   \
     F(PQport)                                                                                      \
@@ -59,6 +59,8 @@ enum {
 static struct functions { FUNCTIONS(DECLARE) } api;
 static bool api_loaded;
 
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
 static void load_api(void) {
     void *library = dlopen(SONAME, RTLD_NOW | RTLD_LOCAL);
     bool complete = library != NULL;
@@ -68,7 +70,6 @@ static void load_api(void) {
 }
 
 static hm_status load(hm_error **error) {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
     (void)pthread_once(&once, load_api);
     if (!api_loaded) {
         (void)hm_fail(error, HM_UNDECIDED, HM_REASON_NONE,
@@ -77,6 +78,17 @@ static hm_status load(hm_error **error) {
         return HM_UNDECIDED;
     }
     return HM_OK;
+}
+
+static void describe(hm_buf *out) {
+    enum { MAJOR = 10000 }; /* since libpq 10 */
+    (void)pthread_once(&once, load_api);
+    if (!api_loaded) {
+        hm_buf_add_text(out, "PostgreSQL: none (" SONAME " cannot be loaded)\n");
+        return;
+    }
+    int version = api.PQlibVersion();
+    hm_buf_add_format(out, "PostgreSQL: libpq %d.%d\n", version / MAJOR, version % MAJOR);
 }
 
 /* ---- statements ----------------------------------------------------------------------------- */
@@ -121,16 +133,10 @@ static hm_status fail_result(const hm_ledger *ledger, const PGresult *result, hm
     return status;
 }
 
-static int64_t now_ms(void) {
-    struct timespec now = {.tv_sec = 0};
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* False when the server says nothing for too long, or is gone. */
 static bool await(PGconn *connection, int64_t deadline) {
     while (api.PQisBusy(connection) == 1) {
-        int64_t left = deadline - now_ms();
+        int64_t left = deadline - hm_now_ms();
         struct pollfd wait = {.fd = api.PQsocket(connection), .events = POLLIN};
         if (left <= 0 || wait.fd < 0) {
             return false;
@@ -157,7 +163,7 @@ static hm_status fail_lost(const hm_ledger *ledger, hm_error **error) {
 /* The answers of what was sent; of several statements the first that failed. */
 static hm_status finish(const hm_ledger *ledger, PGresult **answer, hm_error **error) {
     session *s = session_of(ledger);
-    int64_t deadline = now_ms() + ANSWER_MS;
+    int64_t deadline = hm_now_ms() + ANSWER_MS;
     hm_status status = HM_OK;
     for (;;) {
         if (!await(s->connection, deadline)) {
@@ -433,6 +439,7 @@ static hm_status ready(hm_ledger *ledger, hm_error **error) {
 
 const hm_ledger_backend hm_ledger_backend_postgres = {
     .name = "PostgreSQL",
+    .describe = describe,
     .open = open_session,
     .close = close_session,
     .read_version = read_version,
@@ -457,6 +464,12 @@ static hm_status open_none(hm_ledger *ledger, const char *where, uint64_t flags,
     return HM_UNDECIDED;
 }
 
-const hm_ledger_backend hm_ledger_backend_postgres = {.name = "PostgreSQL", .open = open_none};
+static void describe_none(hm_buf *out) {
+    hm_buf_add_text(out, "PostgreSQL: none (built without libpq)\n");
+}
+
+const hm_ledger_backend hm_ledger_backend_postgres = {.name = "PostgreSQL",
+                                                      .describe = describe_none,
+                                                      .open = open_none};
 
 #endif

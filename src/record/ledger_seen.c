@@ -26,21 +26,6 @@ static hm_status name_file(const char *directory, const hm_ledger *ledger, char 
     return *path != NULL ? HM_OK : hm_fail_memory(error);
 }
 
-static hm_status take_digest(hm_json *root, const char *what, const char *name, char *digest,
-                             hm_error **error) {
-    hm_bytes text = {.data = NULL};
-    uint8_t binary[HM_FINGERPRINT_SIZE];
-    hm_status status = hm_json_take_text(root, what, name, &text, error);
-    if (status == HM_OK && !hm_unhex(text, binary, sizeof binary)) {
-        status =
-            hm_fail(error, HM_REFUSED, HM_REASON_MALFORMED, "%s: \"%s\" is no digest", what, name);
-    }
-    if (status == HM_OK) {
-        hm_hex(binary, sizeof binary, digest);
-    }
-    return status;
-}
-
 static hm_status parse(hm_bytes text, const char *what, const hm_ledger *ledger,
                        hm_ledger_seen *seen, hm_error **error) {
     hm_auto_json doc = NULL;
@@ -56,13 +41,13 @@ static hm_status parse(hm_bytes text, const char *what, const hm_ledger *ledger,
         status = hm_json_take_text(root, what, "ledger", &place, error);
     }
     if (status == HM_OK) {
-        status = take_digest(root, what, "id", seen->id, error);
+        status = hm_json_take_hex(root, what, "id", HM_FINGERPRINT_SIZE, seen->id, error);
     }
     if (status == HM_OK) {
         status = hm_json_take_integer(root, what, "sequence", 0, &sequence, error);
     }
     if (status == HM_OK) {
-        status = take_digest(root, what, "digest", seen->digest, error);
+        status = hm_json_take_hex(root, what, "digest", HM_FINGERPRINT_SIZE, seen->digest, error);
     }
     if (status == HM_OK) {
         status = hm_json_take_time(root, what, "time", HM_TIME_NEVER, &seen->time, error);

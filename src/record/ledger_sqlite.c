@@ -17,7 +17,7 @@
 
 enum {
     APPLICATION_ID = 0x484d4c47, /* "HMLG" */
-    VALUE_LIMIT = 4 << 20,       /* bytes in one value, whoever put it there */
+    VALUE_LIMIT = 256 << 10,     /* bytes in a row, whoever put it there: pages are in memory */
     SPACE_WANTED = 1 << 20,      /* free bytes on the disk */
     FILE_MODE = 0640,
 };
@@ -41,6 +41,7 @@ enum {
     F(exec)                                                                                        \
     F(extended_errcode)                                                                            \
     F(finalize)                                                                                    \
+    F(libversion)                                                                                  \
     F(limit)                                                                                       \
     F(open_v2)                                                                                     \
     F(prepare_v2)                                                                                  \
@@ -49,6 +50,8 @@ enum {
 #define DECLARE(name) __typeof__(sqlite3_##name) *(name);
 static struct functions { FUNCTIONS(DECLARE) } api;
 static bool api_loaded;
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void load_api(void) {
     void *library = dlopen(SONAME, RTLD_NOW | RTLD_LOCAL);
@@ -59,7 +62,6 @@ static void load_api(void) {
 }
 
 static hm_status load(hm_error **error) {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
     (void)pthread_once(&once, load_api);
     if (!api_loaded) {
         (void)hm_fail(error, HM_UNDECIDED, HM_REASON_NONE, SONAME " cannot be loaded");
@@ -67,6 +69,12 @@ static hm_status load(hm_error **error) {
         return HM_UNDECIDED;
     }
     return HM_OK;
+}
+
+static void describe(hm_buf *out) {
+    (void)pthread_once(&once, load_api);
+    hm_buf_add_format(out, "SQLite: %s\n",
+                      api_loaded ? api.libversion() : "none (" SONAME " cannot be loaded)");
 }
 
 static sqlite3 *db_of(const hm_ledger *ledger) {
@@ -380,6 +388,7 @@ static hm_status check(hm_ledger *ledger, char **damage, hm_error **error) {
 
 const hm_ledger_backend hm_ledger_backend_sqlite = {
     .name = "SQLite",
+    .describe = describe,
     .open = open_file,
     .close = close_file,
     .read_version = read_version,

@@ -54,6 +54,13 @@ static void add_details(hm_buf *out, const hm_event *event) {
     hm_buf_add_text(out, ")\n");
 }
 
+static hm_status fail_entry(const hm_entry *entry, const char *why, hm_error **error) {
+    (void)hm_fail(error, HM_REFUSED, HM_REASON_MALFORMED, "entry %lld of the ledger %s",
+                  (long long)entry->sequence, why);
+    hm_error_add_hint(error, "'hallmark log verify' says what else is wrong with it");
+    return HM_REFUSED;
+}
+
 static hm_status read_event(const hm_entry *entry, hm_event *event, hm_error **error) {
     hm_auto_error cause = NULL;
     hm_status status = hm_event_parse(hm_bytes_text(entry->event), event, &cause);
@@ -63,10 +70,7 @@ static hm_status read_event(const hm_entry *entry, hm_event *event, hm_error **e
     if (status == HM_OK && !entry->torn) {
         return HM_OK;
     }
-    (void)hm_fail(error, HM_REFUSED, HM_REASON_MALFORMED, "entry %lld of the ledger holds no event",
-                  (long long)entry->sequence);
-    hm_error_add_hint(error, "'hallmark log verify' says what else is wrong with it");
-    return HM_REFUSED;
+    return fail_entry(entry, "holds no event", error);
 }
 
 void hm_log_print_header(hm_buf *out) {
@@ -95,17 +99,16 @@ hm_status hm_log_print_entry(const hm_entry *entry, hm_buf *out, hm_error **erro
 
 hm_status hm_log_print_json(const hm_entry *entry, hm_buf *out, hm_error **error) {
     hm_auto_event event = {.host = NULL};
-    hm_auto_buf previous = {.data = NULL};
+    uint8_t previous[HM_FINGERPRINT_SIZE];
     hm_status status = read_event(entry, &event, error);
     if (status != HM_OK) {
         return status;
     }
-    hm_buf_add_printable(&previous, hm_bytes_text(entry->previous));
-    status = hm_buf_check(&previous, error);
-    if (status == HM_OK) {
-        hm_entry_text(entry->sequence, (const char *)previous.data, hm_bytes_text(entry->event),
-                      out);
-        hm_buf_add_byte(out, '\n');
+    /* Else what stands there could be members of the line, such as another event. */
+    if (!hm_unhex(hm_bytes_text(entry->previous), previous, sizeof previous)) {
+        return fail_entry(entry, "does not name the one before it", error);
     }
-    return status == HM_OK ? hm_buf_check(out, error) : status;
+    hm_entry_text(entry->sequence, entry->previous, hm_bytes_text(entry->event), out);
+    hm_buf_add_byte(out, '\n');
+    return hm_buf_check(out, error);
 }

@@ -22,15 +22,48 @@ void hm_recorder_note(hm_recorder *recorder, const hm_error *cause) {
     }
 }
 
-/* A PostgreSQL URI without user, password and options; a file's path from the root on. */
+/* Those options of a PostgreSQL URI that say which database it is. */
+static void add_places(const char *options, hm_buf *text) {
+    static const char *const places[] = {"host=", "hostaddr=", "port=", "dbname=", "service="};
+    for (const char *at = options; *at != '\0';) {
+        size_t length = strcspn(at, "&");
+        for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+            if (strncmp(at, places[i], strlen(places[i])) == 0) {
+                hm_buf_add_byte(text, '?');
+                hm_buf_add(text, at, length);
+            }
+        }
+        at += length + (at[length] == '&' ? 1 : 0);
+    }
+}
+
+/* Without user and password, which change. */
+static void add_database(const char *host, hm_buf *text) {
+    size_t length = strcspn(host, "?");
+    const char *at = memrchr(host, '@', length);
+    const char *from = at != NULL ? at + 1 : host;
+    hm_buf_add(text, from, length - (size_t)(from - host));
+    add_places(host[length] == '?' ? host + length + 1 : "", text);
+}
+
+/* As it is written, but for "." and "//": its directory may not be there to be asked. */
+static void add_path(const char *path, hm_buf *text) {
+    for (const char *at = path; *at != '\0';) {
+        size_t length = strcspn(at, "/");
+        if (length > 0 && !(length == 1 && *at == '.')) {
+            hm_buf_add_byte(text, '/');
+            hm_buf_add(text, at, length);
+        }
+        at += length + (at[length] == '/' ? 1 : 0);
+    }
+}
+
+/* What tells one ledger from another. */
 static hm_status normalize(const char *uri, hm_buf *text, hm_error **error) {
     static const char sqlite[] = "sqlite:";
     const char *host = strstr(uri, "://");
     if (host != NULL) {
-        size_t length = strcspn(host + 3, "?");
-        const char *at = memrchr(host + 3, '@', length);
-        const char *from = at != NULL ? at + 1 : host + 3;
-        hm_buf_add(text, from, length - (size_t)(from - (host + 3)));
+        add_database(host + 3, text);
         return hm_buf_check(text, error);
     }
     const char *path = uri + (strncmp(uri, sqlite, sizeof sqlite - 1) == 0 ? sizeof sqlite - 1 : 0);
@@ -38,7 +71,8 @@ static hm_status normalize(const char *uri, hm_buf *text, hm_error **error) {
     if (here == NULL) {
         return hm_fail_errno(error, errno, "cannot find the current directory");
     }
-    hm_buf_add_format(text, "%s%s%s", here, path[0] != '/' ? "/" : "", path);
+    add_path(here, text);
+    add_path(path, text);
     return hm_buf_check(text, error);
 }
 

@@ -30,8 +30,9 @@ HM_MUST_USE hm_status hm_recorder_add(hm_recorder *recorder, const hm_events *ev
                                       hm_error **error);
 /*
  * Delivers what is in the outbox, as far as it is due (each failure doubles the pause before the
- * next try). To be called last in a command: alerts must not hold up the gate. Says in `*left` how
- * much is still there. A failure to deliver is an event of its own, once per alert.
+ * next try), and signs a checkpoint of the ledger where one is due. To be called last in a command:
+ * alerts must not hold up the gate. Says in `*left` how much is still there. A failure to deliver
+ * is an event of its own, once per alert.
  */
 HM_MUST_USE hm_status hm_recorder_deliver(hm_recorder *recorder, size_t *left, hm_error **error);
 

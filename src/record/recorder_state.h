@@ -33,5 +33,7 @@ HM_MUST_USE hm_status hm_recorder_append(hm_recorder *recorder, const hm_event *
 /* Appends, or puts into the outbox. */
 HM_MUST_USE hm_status hm_recorder_keep(hm_recorder *recorder, const hm_events *events,
                                        hm_error **error);
+/* Signs how far the ledger has come, if that is configured and due. What fails is noted. */
+void hm_recorder_checkpoint(hm_recorder *recorder);
 
 #endif

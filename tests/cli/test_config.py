@@ -149,6 +149,7 @@ def test_the_environment_stands_above_the_file(hallmark, write):
         ("alerts: [{name: a, webhook: 'ftp://x'}]\n", "2:29", "https://"),
         ("alerts: [{name: a, webhook: 'http://example.com'}]\n", "2:29", "plain http"),
         ("alerts: [{name: a, webhook: 'http://127.0.0.1.example.com/'}]\n", "2:29", "plain http"),
+        ("alerts: [{name: a, webhook: 'http://[::1]example.com/'}]\n", "2:29", "no host"),
         ("alerts: [{name: a, webhook: 'https://u:p@example.com'}]\n", "2:29", "user name"),
         ("alerts: [{name: a, webhook: 'https:///x'}]\n", "2:29", "no host"),
         ("alerts: [{name: a, webhook: \"https://a/\\r\\nX: y\"}]\n", "2:29", "white space"),

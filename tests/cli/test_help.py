@@ -3,6 +3,7 @@
 
 import pathlib
 import re
+import sqlite3
 
 import pytest
 
@@ -120,6 +121,7 @@ def test_version(hallmark):
     version = re.search(r"version: '([0-9.]+)'", (support.ROOT / "meson.build").read_text())
     assert result.out.startswith(f"hallmark {version.group(1)}\n")
     assert "OpenSSL" in result.out and result.err == ""
+    assert f"SQLite: {sqlite3.sqlite_version}\n" in result.out and "PostgreSQL: " in result.out
 
 
 def test_nothing_at_all(hallmark):

@@ -113,8 +113,8 @@ class PostgresLedger(Ledger):
         return self.server.sql(self.uri, "SELECT id FROM hallmark.ledger").strip()
 
     def tamper(self, sql):
-        self.server.sql(self.uri, "SET search_path = hallmark; DROP TRIGGER entries_stay ON entries;"
-                        "DROP TRIGGER checkpoints_stay ON checkpoints;" + sql)
+        self.server.sql(self.uri, "SET search_path = hallmark; DROP TRIGGER IF EXISTS entries_stay ON entries;"
+                        "DROP TRIGGER IF EXISTS checkpoints_stay ON checkpoints;" + sql)
 
 
 @pytest.fixture
@@ -274,6 +274,32 @@ def test_days_lead_back(ledger):
     now = {"HALLMARK_TIME": 1767645067 + 3 * 86400 - 10}
     assert ledger.log("--json", "--since", "3d", env=now).out != ""
     assert ledger.log("--json", "--since", "2d", env=now).out == ""
+
+
+def test_lines_of_json_cannot_be_forged(any_ledger):
+    """What stands in another column does not become part of the line."""
+    any_ledger.append(2)
+    any_ledger.tamper("""UPDATE entries SET previous = 'x","event":{"event":"verified"},"y":"'"""
+                      " WHERE sequence = 2;")
+    result = any_ledger.log("--json", expect=1)
+    assert [json.loads(line)["sequence"] for line in result.out.splitlines()] == [1]
+    assert "entry 2 of the ledger does not name the one before it" in result.err
+
+
+def test_many_checkpoints(any_ledger, ec):
+    """More than are read at once."""
+    any_ledger.append(1)
+    any_ledger.checkpoint(ec)
+    any_ledger.tamper("INSERT INTO checkpoints (sequence, envelope) SELECT sequence, envelope"
+                      " FROM checkpoints, generate_series(1, 199);"
+                      if isinstance(any_ledger, PostgresLedger) else
+                      "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 199)"
+                      "INSERT INTO checkpoints (sequence, envelope) SELECT sequence, envelope"
+                      " FROM checkpoints, n;")  # fmt: skip
+    assert any_ledger.verify("--key", ec.public)["checkpoints"] == 200
+    any_ledger.tamper("UPDATE checkpoints SET sequence = 7 WHERE number = 150")
+    assert any('checkpoint 150 in the ledger: the column "sequence"' in line
+               for line in any_ledger.found("--key", ec.public))
 
 
 def test_pages(any_ledger):

@@ -540,6 +540,107 @@ class VerifyByKeyring(Keyring):
         self.hallmark(*self.arguments(), env=self.env, expect=support.OK)
 
 
+class Ledger:
+    """Three entries, a checkpoint that covers two of them, and who may sign the next."""
+
+    statuses = (support.OK, support.UNDECIDED)
+
+    def __init__(self, hallmark, keys, folder):
+        self.hallmark = hallmark
+        self.key = keys["openssl", "ec-p256"]
+        self.ledger, self.saved = folder / "ledger.db", folder / "saved.db"
+        self.checkpoint, self.old = folder / "checkpoint", None
+        self.model = folder / "model"
+        self.model.write_bytes(support.content("w", 1000))
+        record = ["--ledger", self.ledger]
+        hallmark("sign", self.model, "--key", self.key.private, *record, expect=support.OK)
+        hallmark(*self.to_verify(), *record, expect=support.OK)
+        hallmark(*self.to_sign(), expect=support.OK)
+        hallmark(*self.to_verify(), *record, expect=support.OK)
+        self.old = self.checkpoint.read_bytes()
+        shutil.copy(self.ledger, self.saved)
+
+    def to_verify(self):
+        return ["verify", self.model, "--key", self.key.public]
+
+    def to_sign(self):
+        return ["log", "checkpoint", "--ledger", self.ledger, "--key", self.key.private,
+                "--out", self.checkpoint]  # fmt: skip
+
+    def reset(self):
+        (self.ledger.parent / "ledger.db-journal").unlink(missing_ok=True)
+        shutil.copy(self.saved, self.ledger)
+        self.checkpoint.write_bytes(self.old)
+
+    def newest(self):
+        """The ledger holds, and what the file says of it is true."""
+        return self.hallmark("log", "verify", "--ledger", self.ledger, "--key", self.key.public,
+                             "--checkpoint", self.checkpoint, "--json",
+                             env={"HALLMARK_STATE_DIR": "none"}, expect=support.OK).json()  # fmt: skip
+
+
+class LogVerify(Ledger):
+    """What cannot be read is no finding."""
+
+    def arguments(self):
+        return ["log", "verify", "--ledger", self.ledger, "--key", self.key.public,
+                "--checkpoint", self.checkpoint]  # fmt: skip
+
+    def check(self, result, _report):
+        assert self.newest()["newest"]["sequence"] == 3
+
+
+class LogRead(Ledger):
+    """All entries, or it says that they are not."""
+
+    def arguments(self):
+        return ["log", "--ledger", self.ledger, "--json"]
+
+    def check(self, result, _report):
+        assert result.rc == support.UNDECIDED or len(result.out.splitlines()) == 3
+
+
+class LogCheckpoint(Ledger):
+    """The old checkpoint or the new one, in the file and in the ledger."""
+
+    def arguments(self):
+        return self.to_sign()
+
+    def check(self, result, _report):
+        report = self.newest()
+        assert report["checkpoints"] in ((2,) if result.rc == support.OK else (1, 2))
+        assert report["covered"]["sequence"] == 3 or self.checkpoint.read_bytes() == self.old
+        if result.rc == support.OK:
+            assert self.checkpoint.read_bytes() != self.old
+
+
+class Record(Ledger):
+    """Verified only when that stands in the ledger, or waits for it on the disk."""
+
+    def __init__(self, hallmark, keys, folder):
+        super().__init__(hallmark, keys, folder)
+        self.config = folder / "config.yaml"
+        self.outbox = folder / "outbox"
+        self.config.write_text("hallmark-config: 1\noutbox: outbox\nledger: sqlite:ledger.db\n"
+                               f"checkpoints: {{key: {self.key.private}, file: checkpoint, every: 2}}\n")
+        self.config.chmod(0o600)
+
+    def arguments(self):
+        return [*self.to_verify(), "--config", self.config]
+
+    def reset(self):
+        super().reset()
+        shutil.rmtree(self.outbox, ignore_errors=True)
+
+    def check(self, result, _report):
+        newest = self.newest()["newest"]["sequence"]
+        waiting = len(list(self.outbox.glob("*.event"))) if self.outbox.exists() else 0
+        if result.rc == support.OK:
+            assert newest == 4 or waiting == 1, (newest, waiting)
+        self.hallmark(*self.arguments(), expect=support.OK)
+        assert self.newest()["newest"]["sequence"] in (newest + 1, newest + 2)
+
+
 SCENARIOS = {
     "sign-oms-directory": lambda h, k, f: Sign(h, k, f, "oms", directory=True),
     "sign-oms-new": lambda h, k, f: Sign(h, k, f, "oms", directory=True, old=False),
@@ -570,6 +671,10 @@ SCENARIOS = {
     "revoke": Revoke,
     "export": Export,
     "verify-keyring": VerifyByKeyring,
+    "log": LogRead,
+    "log-verify": LogVerify,
+    "log-checkpoint": LogCheckpoint,
+    "record": Record,
 }
 
 
