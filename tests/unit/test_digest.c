@@ -134,7 +134,10 @@ static int tear_down(void **state) {
 static hm_digest_job make_job(hm_hash hash, hm_range *ranges, size_t count) {
     return (hm_digest_job){
         .hash = hash,
-        .source = {&fix, source_open, source_close, source_name},
+        .source = {.context = &fix,
+                   .open = source_open,
+                   .close = source_close,
+                   .name = source_name},
         .ranges = ranges,
         .range_count = count,
         .jobs = 3,
