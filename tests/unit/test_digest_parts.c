@@ -160,7 +160,10 @@ static bool show_progress(void *context, uint64_t done, uint64_t total) {
 static hm_status run(hm_hash hash, hm_range *ranges, unsigned jobs) {
     hm_digest_job job = {
         .hash = hash,
-        .source = {&fix, source_open, source_close, source_name},
+        .source = {.context = &fix,
+                   .open = source_open,
+                   .close = source_close,
+                   .name = source_name},
         .ranges = ranges,
         .range_count = fix.count,
         .jobs = jobs,
@@ -367,7 +370,10 @@ static void test_stopped(void **state) {
             hm_range *ranges = make_ranges(hashes[i], MIB + 1);
             hm_digest_job job = {
                 .hash = hashes[i],
-                .source = {&fix, source_open, source_close, source_name},
+                .source = {.context = &fix,
+                           .open = source_open,
+                           .close = source_close,
+                           .name = source_name},
                 .ranges = ranges,
                 .range_count = 1,
                 .jobs = jobs,
