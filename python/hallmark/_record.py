@@ -32,7 +32,7 @@ class Recorder:
     :param config: a `Config`, or a configuration file; by default the one that the command uses.
     :param ledger: record in this ledger: a path, ``sqlite:PATH`` or ``postgresql://...``.
     :param log: ``json`` to write each event to standard error, or ``none``.
-    :raises UndecidedError: the ledger cannot be opened.
+    :raises UndecidedError: the ledger cannot be opened, and events cannot wait for it either.
     """
 
     def __init__(
@@ -54,8 +54,16 @@ class Recorder:
             return _core.recorder_flush(self._core)
 
     def close(self) -> None:
-        """Delivers alerts, and ends the recorder."""
+        """Delivers alerts, and ends the recorder. What waits, the log says."""
         with self._lock:
+            if self._closed:
+                return
+            try:
+                trouble = self.flush()
+            except HallmarkError as error:
+                trouble = str(error)
+            if trouble is not None:
+                _log.warning("%s", trouble)
             self._closed = True
             _core.recorder_close(self._core)
 
