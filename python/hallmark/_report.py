@@ -12,7 +12,9 @@ from typing import Any, Dict, List, Optional, Tuple
 from hallmark import _core
 from hallmark._values import Reason, moment, parse_json
 
-_DONE = frozenset(["signed", "verified", "digested", "resigned", "unchanged", "deployed", "rolled-back"])
+_DONE = frozenset(
+    ["signed", "verified", "digested", "resigned", "unchanged", "deployed", "rolled-back"]
+)
 
 
 @dataclass(frozen=True)
@@ -286,7 +288,8 @@ class Report:
     def status(self) -> str:
         """The outcome: ``signed``, ``verified``, ``digested``, ``unverified`` (of an inspection),
         ``opened`` (by `hallmark.open`: contents are verified when they are read), ``resigned``,
-        ``unchanged``, ``deployed``, ``rolled-back``, ``refused``, ``usage``, ``undecided`` or ``let-through``."""
+        ``unchanged``, ``deployed``, ``rolled-back``, ``refused``, ``usage``, ``undecided`` or
+        ``let-through``."""
         return str(self._data["status"])
 
     @property
