@@ -44,7 +44,7 @@ static void help(FILE *stream) {
           "Commands:\n",
           stream);
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
-        fprintf(stream, "  %-18s %s\n", commands[i]->name, commands[i]->summary);
+        fprintf(stream, "  %-18s  %s\n", commands[i]->name, commands[i]->summary);
     }
     fputs("\n  hallmark COMMAND --help    what a command takes\n"
           "  hallmark --version         the version, and what it was built with\n\n"
@@ -105,7 +105,7 @@ static void list_group(FILE *stream, const char *word) {
     size_t length = strlen(word);
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
         if (strncmp(commands[i]->name, word, length) == 0 && commands[i]->name[length] == ' ') {
-            fprintf(stream, "  hallmark %-18s %s\n", commands[i]->name, commands[i]->summary);
+            fprintf(stream, "  hallmark %-18s  %s\n", commands[i]->name, commands[i]->summary);
         }
     }
 }

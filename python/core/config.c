@@ -18,7 +18,8 @@ static void destroy_config(PyObject *capsule) {
 static PyObject *new_config(hm_py_config **made) {
     hm_py_config *config = PyMem_Calloc(1, sizeof(*config));
     if (config == NULL) {
-        return PyErr_NoMemory();
+        (void)PyErr_NoMemory();
+        return NULL;
     }
     PyObject *capsule = PyCapsule_New(config, config_name, destroy_config);
     if (capsule == NULL) {
@@ -156,7 +157,8 @@ static void destroy_recorder(PyObject *capsule) {
 static PyObject *new_recorder(recorder_object **made) {
     recorder_object *object = PyMem_Calloc(1, sizeof(*object));
     if (object == NULL) {
-        return PyErr_NoMemory();
+        (void)PyErr_NoMemory();
+        return NULL;
     }
     PyObject *capsule = PyCapsule_New(object, recorder_name, destroy_recorder);
     if (capsule == NULL) {

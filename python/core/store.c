@@ -32,7 +32,8 @@ static void destroy(PyObject *capsule) {
 static PyObject *new_capsule(store_object **made) {
     store_object *object = PyMem_Calloc(1, sizeof(*object));
     if (object == NULL) {
-        return PyErr_NoMemory();
+        (void)PyErr_NoMemory();
+        return NULL;
     }
     PyObject *capsule = PyCapsule_New(object, name, destroy);
     if (capsule == NULL) {
