@@ -44,6 +44,8 @@ PyObject *hm_py_text_steal(char **text);
 PyObject *hm_py_set_make_error(PyObject *module, PyObject *function);
 /* Raises, and frees both. `report` may be NULL. Returns NULL. */
 PyObject *hm_py_raise(PyObject *module, hm_status status, hm_error **error, hm_report **report);
+/* The exception that it would raise, None for ::HM_OK; a new reference. Frees the error. */
+PyObject *hm_py_exception_new(PyObject *module, hm_status status, hm_error **error);
 
 /* An exception that waits until it can be raised in the thread that called. */
 typedef struct hm_py_exception {
@@ -78,6 +80,16 @@ void hm_py_policy_end(hm_py_policy *policy);
 
 /* Takes the report over. */
 PyObject *hm_py_report_new(hm_report **report);
+/* A finished report is only ever read, so by many at a time if need be. */
+const hm_report *hm_py_report_of(PyObject *capsule);
+
+/* A configuration likewise; whoever holds on to it is a user for as long. */
+typedef struct hm_py_config {
+    hm_config *config;
+    size_t users;
+} hm_py_config;
+hm_py_config *hm_py_config_begin(PyObject *capsule);
+void hm_py_config_end(hm_py_config *config);
 
 /*
  * A passphrase function for the library; its context is an hm_py_signer. The library asks in the
@@ -163,5 +175,30 @@ HM_PY_FUNCTION(hm_py_view_files);
 HM_PY_FUNCTION(hm_py_view_load);
 HM_PY_FUNCTION(hm_py_view_fd);
 HM_PY_FUNCTION(hm_py_view_read);
+HM_PY_FUNCTION(hm_py_config_load);
+HM_PY_FUNCTION(hm_py_config_set);
+HM_PY_FUNCTION(hm_py_config_get);
+HM_PY_FUNCTION(hm_py_config_check_every);
+HM_PY_FUNCTION(hm_py_config_describe);
+HM_PY_FUNCTION(hm_py_recorder_open);
+HM_PY_FUNCTION(hm_py_recorder_report);
+HM_PY_FUNCTION(hm_py_recorder_key);
+HM_PY_FUNCTION(hm_py_recorder_flush);
+HM_PY_FUNCTION(hm_py_recorder_close);
+HM_PY_FUNCTION(hm_py_log_read);
+HM_PY_FUNCTION(hm_py_log_verify);
+HM_PY_FUNCTION(hm_py_log_checkpoint);
+HM_PY_FUNCTION(hm_py_store_open);
+HM_PY_FUNCTION(hm_py_store_close);
+HM_PY_FUNCTION(hm_py_store_names);
+HM_PY_FUNCTION(hm_py_store_status);
+HM_PY_FUNCTION(hm_py_store_gc);
+HM_PY_FUNCTION(hm_py_store_check);
+HM_PY_FUNCTION(hm_py_deploy);
+HM_PY_FUNCTION(hm_py_rollback);
+HM_PY_FUNCTION(hm_py_quarantine_describe);
+HM_PY_FUNCTION(hm_py_quarantine_release);
+HM_PY_FUNCTION(hm_py_quarantine_purge);
+HM_PY_FUNCTION(hm_py_quarantine_purge_older);
 
 #endif

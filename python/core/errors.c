@@ -57,6 +57,21 @@ PyObject *hm_py_raise(PyObject *module, hm_status status, hm_error **error, hm_r
     return NULL;
 }
 
+PyObject *hm_py_exception_new(PyObject *module, hm_status status, hm_error **error) {
+    const hm_py_state *state = PyModule_GetState(module);
+    PyObject *exception = NULL;
+    if (status == HM_OK) {
+        exception = Py_None;
+        Py_INCREF(exception);
+    } else if (*error == NULL || state->make_error == NULL) {
+        PyErr_NoMemory();
+    } else {
+        exception = make(state->make_error, status, *error, Py_None);
+    }
+    hm_error_free(error);
+    return exception;
+}
+
 void hm_py_exception_take(hm_py_exception *exception) {
     if (exception->type == NULL) {
         PyErr_Fetch(&exception->type, &exception->value, &exception->traceback);

@@ -17,8 +17,7 @@ PyObject *hm_py_report_new(hm_report **report) {
     return capsule;
 }
 
-/* A finished report is only ever read, so by many at a time if need be. */
-static const hm_report *report_of(PyObject *capsule) {
+const hm_report *hm_py_report_of(PyObject *capsule) {
     return PyCapsule_GetPointer(capsule, name);
 }
 
@@ -28,7 +27,7 @@ HM_PY_FUNCTION(hm_py_report_json) {
     char *text = NULL;
     hm_status status = HM_UNDECIDED;
     const hm_report *report =
-        PyArg_ParseTuple(args, "O:report_json", &capsule) ? report_of(capsule) : NULL;
+        PyArg_ParseTuple(args, "O:report_json", &capsule) ? hm_py_report_of(capsule) : NULL;
     if (report == NULL) {
         return NULL;
     }
@@ -46,7 +45,7 @@ HM_PY_FUNCTION(hm_py_report_text) {
     hm_status status = HM_UNDECIDED;
     const hm_report *report =
         PyArg_ParseTuple(args, "OO&:report_text", &capsule, hm_py_uint64, &flags)
-            ? report_of(capsule)
+            ? hm_py_report_of(capsule)
             : NULL;
     if (report == NULL) {
         return NULL;
@@ -62,7 +61,7 @@ HM_PY_FUNCTION(hm_py_report_facts) {
     PyObject *capsule;
     (void)module;
     const hm_report *report =
-        PyArg_ParseTuple(args, "O:report_facts", &capsule) ? report_of(capsule) : NULL;
+        PyArg_ParseTuple(args, "O:report_facts", &capsule) ? hm_py_report_of(capsule) : NULL;
     if (report == NULL) {
         return NULL;
     }

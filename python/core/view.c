@@ -12,6 +12,7 @@ typedef struct view_object {
     hm_model *model;
     hm_view *view;
     PyObject *policy; /* the capsule */
+    PyObject *path;   /* of the model: bytes */
     /*
      * Who is to be told of progress: the library knows one context for the view's whole life. The
      * call may end while another thread reads a shard and tells, too; so there is a lock on it.
@@ -28,6 +29,7 @@ static void destroy(PyObject *capsule) {
         hm_view_close(&object->view);
         hm_model_close(&object->model);
         Py_XDECREF(object->policy);
+        Py_XDECREF(object->path);
         (void)pthread_mutex_destroy(&object->lock);
         PyMem_Free(object);
     }
@@ -65,6 +67,18 @@ static void tell(view_object *object, hm_py_call *call) {
     (void)pthread_mutex_lock(&object->lock);
     object->telling = call;
     (void)pthread_mutex_unlock(&object->lock);
+}
+
+/* Raises, with a report: contents are verified here, and a refusal must be one that is recorded. */
+static PyObject *failed(PyObject *module, const view_object *object, hm_status status,
+                        hm_error **error) {
+    const char *path = object->path != NULL ? PyBytes_AsString(object->path) : NULL;
+    hm_report *report = NULL;
+    hm_error *second = NULL;
+    if (*error != NULL && hm_report_from_error("verify", path, *error, &report, &second) != HM_OK) {
+        hm_error_free(&second); /* the first one is told, without a report */
+    }
+    return hm_py_raise(module, status, error, &report);
 }
 
 /* ---- open ----------------------------------------------------------------------------------- */
@@ -107,6 +121,11 @@ static PyObject *open_run(PyObject *module, open_call *c, PyObject *capsule, PyO
     }
     Py_INCREF(capsule);
     c->object->policy = capsule;
+    c->object->path = PyBytes_FromString(c->path);
+    if (c->object->path == NULL) {
+        hm_py_policy_end(policy);
+        return NULL;
+    }
     c->policy = policy->policy;
     if (c->signatures.count == 1) {
         c->verify.signature = c->signatures.list[0];
@@ -244,7 +263,7 @@ static PyObject *load_run(PyObject *module, load_call *c, PyObject *progress) {
         return NULL;
     }
     if (c->call.status != HM_OK) {
-        return hm_py_raise(module, c->call.status, &c->call.error, NULL);
+        return failed(module, c->object, c->call.status, &c->call.error);
     }
     Py_RETURN_NONE;
 }
@@ -285,7 +304,7 @@ HM_PY_FUNCTION(hm_py_view_fd) {
         return NULL;
     }
     hm_status status = hm_view_fd(object->view, index, &fd, &error);
-    return status == HM_OK ? PyLong_FromLong(fd) : hm_py_raise(module, status, &error, NULL);
+    return status == HM_OK ? PyLong_FromLong(fd) : failed(module, object, status, &error);
 }
 
 /*
@@ -323,7 +342,7 @@ HM_PY_FUNCTION(hm_py_view_read) {
         length -= piece;
     }
     if (status != HM_OK) {
-        return hm_py_raise(module, status, &error, NULL);
+        return failed(module, object, status, &error);
     }
     Py_RETURN_NONE;
 }

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import logging as _logging
 
-from hallmark import _core, artifact, checkpoint, keyring, safetensors, torch, transformers
+from hallmark import _core, artifact, checkpoint, keyring, ledger, safetensors, torch, transformers
+from hallmark._config import Config
 from hallmark._errors import (
     ExpiredError,
     HallmarkError,
@@ -36,6 +37,7 @@ from hallmark._errors import (
 from hallmark._loader import Event, SecureModelLoader, load_weights
 from hallmark._model import Model, open
 from hallmark._policy import Explanation, Policy, TrustedKeyring
+from hallmark._record import Recorder
 from hallmark._report import (
     Certificate,
     Entry,
@@ -49,14 +51,17 @@ from hallmark._report import (
     SignatureOutcome,
     SignerInfo,
     Statement,
+    StoreOutcome,
     UnsignedPath,
 )
 from hallmark._signer import Signer, generate_key
+from hallmark._store import Quarantine, Store
 from hallmark._values import Passphrase, Progress, Reason, StrPath, StrPaths, Texts, Time
 from hallmark._verbs import digest, inspect, resign, sign, verify
 
 __all__ = [
     "Certificate",
+    "Config",
     "Entry",
     "Event",
     "ExpiredError",
@@ -76,7 +81,9 @@ __all__ = [
     "Progress",
     "Provenance",
     "ProvenanceError",
+    "Quarantine",
     "Reason",
+    "Recorder",
     "RefusedError",
     "Report",
     "Reused",
@@ -89,6 +96,8 @@ __all__ = [
     "Signer",
     "SignerInfo",
     "Statement",
+    "Store",
+    "StoreOutcome",
     "StrPath",
     "StrPaths",
     "Texts",
@@ -109,6 +118,7 @@ __all__ = [
     "harden_process",
     "inspect",
     "keyring",
+    "ledger",
     "load_weights",
     "open",
     "resign",

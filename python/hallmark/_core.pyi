@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The C core: libhallmark, function by function. Internal; use the package's own names."""
 
-from typing import Callable, Final, Optional, Tuple, final
+from typing import Any, Callable, Final, Optional, Tuple, final
 
 # Capsules at run time: opaque, and only ever handed back to this module.
 @final
@@ -15,6 +15,15 @@ class _Policy: ...
 
 @final
 class _View: ...
+
+@final
+class _Config: ...
+
+@final
+class _Recorder: ...
+
+@final
+class _Store: ...
 
 _Paths = Tuple[bytes, ...]
 _Ask = Optional[Callable[[str, bool], Optional[bytes]]]
@@ -58,6 +67,17 @@ POLICY_JSON: Final[int]
 DIGEST_INCLUDE_GIT: Final[int]
 DIGEST_FOLLOW_SYMLINKS: Final[int]
 DIGEST_PATH_ORDER: Final[int]
+CONFIG_JSON: Final[int]
+LOG_JSON: Final[int]
+STORE_CREATE: Final[int]
+STORE_READ: Final[int]
+STORE_JSON: Final[int]
+DEPLOY_DRY_RUN: Final[int]
+DEPLOY_NO_SWITCH: Final[int]
+DEPLOY_FULL: Final[int]
+GATE_LEAVE_BAD: Final[int]
+GATE_ROUTINE: Final[int]
+GC_DRY_RUN: Final[int]
 
 def _set_make_error(
     make_error: Callable[[int, str, str, str, Optional[_Report]], BaseException], /
@@ -179,3 +199,78 @@ def view_fd(view: _View, index: int, /) -> int: ...
 def view_read(
     view: _View, index: int, offset: int, address: int, length: int, /
 ) -> None: ...
+def config_load(path: Optional[bytes], /) -> _Config: ...
+def config_set(config: _Config, name: str, value: bytes, /) -> None: ...
+def config_get(config: _Config, name: str, /) -> Optional[bytes]: ...
+def config_check_every(config: _Config, /) -> int: ...
+def config_describe(config: _Config, flags: int, /) -> str: ...
+def recorder_open(config: _Config, /) -> _Recorder: ...
+def recorder_report(recorder: _Recorder, report: _Report, /) -> None: ...
+def recorder_key(
+    recorder: _Recorder, event: str, keyring: bytes, version: int, reason: Optional[str], /
+) -> None: ...
+def recorder_flush(recorder: _Recorder, /) -> Optional[str]: ...
+def recorder_close(recorder: _Recorder, /) -> None: ...
+def log_read(
+    config: _Config,
+    flags: int,
+    since: int,
+    model: Optional[str],
+    event: Optional[str],
+    limit: int,
+    /,
+) -> bytes: ...
+def log_verify(
+    config: _Config, flags: int, key: Optional[bytes], checkpoint: Optional[bytes], /
+) -> Tuple[str, Any]: ...
+def log_checkpoint(config: _Config, signer: _Signer, path: Optional[bytes], /) -> None: ...
+def store_open(config: _Config, flags: int, /) -> _Store: ...
+def store_close(store: _Store, /) -> None: ...
+def store_names(store: _Store, /) -> Tuple[str, ...]: ...
+def store_status(store: _Store, name: Optional[bytes], flags: int, /) -> str: ...
+def store_gc(store: _Store, name: Optional[bytes], keep: int, flags: int, /) -> str: ...
+def deploy(
+    store: _Store,
+    source: bytes,
+    name: str,
+    policy: _Policy,
+    flags: int,
+    signatures: _Paths,
+    provenance: Optional[bytes],
+    ignore: _Paths,
+    jobs: int,
+    progress: _Progress,
+    /,
+) -> Tuple[int, _Report]: ...
+def rollback(
+    store: _Store,
+    name: str,
+    policy: _Policy,
+    flags: int,
+    version: Optional[str],
+    jobs: int,
+    progress: _Progress,
+    /,
+) -> Tuple[int, _Report]: ...
+def store_check(
+    store: _Store,
+    name: str,
+    policy: _Policy,
+    flags: int,
+    version: Optional[str],
+    jobs: int,
+    progress: _Progress,
+    /,
+) -> Tuple[int, _Report]: ...
+def quarantine_describe(store: _Store, id: Optional[bytes], flags: int, /) -> str: ...
+def quarantine_release(
+    store: _Store,
+    id: str,
+    policy: _Policy,
+    flags: int,
+    jobs: int,
+    progress: _Progress,
+    /,
+) -> Tuple[int, _Report]: ...
+def quarantine_purge(store: _Store, id: str, /) -> None: ...
+def quarantine_purge_older(store: _Store, before: int, /) -> int: ...

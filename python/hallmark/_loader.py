@@ -3,16 +3,21 @@
 
 from __future__ import annotations
 
+import io
+import json
 import logging
 import os
 from typing import Any, Callable, Dict, Optional, Union
 
 from hallmark import safetensors, torch
-from hallmark._errors import HallmarkError
+from hallmark._config import Config, config_of
+from hallmark._errors import HallmarkError, IntegrityError, RefusedError, UsageError
 from hallmark._model import Model, open
 from hallmark._policy import Policy, policy_of
+from hallmark._record import Recorder, record_failure, recorded
 from hallmark._report import Report
-from hallmark._values import StrPath
+from hallmark._store import Store, configured_policy
+from hallmark._values import StrPath, usage
 from hallmark._verbs import _safe
 
 _log = logging.getLogger("hallmark.events")
@@ -34,8 +39,16 @@ class SecureModelLoader:
     """Loads models, and none that is not verified: what is loaded comes from the verified memory,
     what happened is told, and a failure gives no model.
 
+    With `config` the events go to its ledger before a model is handed out, and its alerts are
+    delivered. Where it names a store, models are loaded from there by their names, and a failure
+    has the store checked at once: a version that is not good goes into quarantine, and the last
+    known good one takes its place, which the next `load_model` loads. That needs the rights of
+    whoever deploys.
+
     :param public_key_path: the public key to believe.
-    :param policy: in its place: a `Policy`, or a policy file.
+    :param policy: in its place: a `Policy`, or a policy file. By default that of `config`.
+    :param config: a `Config`, or a configuration file. By default nothing is recorded, and there is
+        no store.
     :param loader: makes of an open `hallmark.Model` what the service uses. What it keeps of paths
         must not outlive its call. By default `hallmark.load_weights`.
     :param on_event: called with an `Event` when a model was loaded, refused, or could not be
@@ -51,11 +64,16 @@ class SecureModelLoader:
         public_key_path: Optional[StrPath] = None,
         *,
         policy: Union[Policy, StrPath, None] = None,
+        config: Union[Config, StrPath, None] = None,
         loader: Callable[[Model], Any] = load_weights,
         on_event: Optional[Callable[[Event], object]] = None,
         on_failure: Optional[Callable[[str, HallmarkError], object]] = None,
     ) -> None:
-        self._policy = policy_of(policy, public_key_path)
+        self._config = config_of(config) if config is not None else None
+        if policy is None and public_key_path is None and self._config is not None:
+            self._policy = configured_policy(self._config)
+        else:
+            self._policy = policy_of(policy, public_key_path)
         self._loader = loader
         self._on_event = on_event
         self._on_failure = on_failure
@@ -63,21 +81,70 @@ class SecureModelLoader:
     def load_model(self, model_path: StrPath) -> Any:
         """Verifies a model and loads it.
 
+        :param model_path: a file or a directory; with a store the name of a model in it, or a path
+            with a slash in it.
         :raises HallmarkError: it was refused, or could not be decided about.
         """
         place = os.fsdecode(model_path)
+        record = Recorder(self._config) if self._config is not None else None
         try:
-            with self._open(model_path) as model:
+            return self._load(model_path, place, record)
+        finally:
+            if record is not None:
+                record.close()
+
+    def _load(self, model_path: StrPath, place: str, record: Optional[Recorder]) -> Any:
+        try:
+            with self._open_named(model_path, place) as model:
                 loaded = self._loader(model)
-                report = model.report
+                report = recorded(record, model.report)
         except HallmarkError as error:
-            self._failed(place, error)
+            self._failed(place, error, record)
             raise
         self._tell({**self._event("model_loaded", place, report), "signature_verified": True})
         return loaded
 
+    def _store(self, place: str) -> Optional[str]:
+        """The store, when a model in it is meant."""
+        in_it = self._config is not None and os.sep not in place
+        return self._config.get("store") if self._config is not None and in_it else None
+
+    def _open_named(self, model_path: StrPath, place: str) -> Model:
+        store = self._store(place)
+        if store is None:
+            return self._open(model_path)
+        if place in ("", ".", ".."):
+            usage(f"{place!r} is no name of a model")
+        # Followed once: from here on it is one version, whatever `current` leads to meanwhile.
+        folder = os.path.realpath(os.path.join(store, "models", place, "current"))
+        if not os.path.isdir(folder):
+            raise IntegrityError(
+                f"`current` of {_safe(place)} leads to no model",
+                reason="missing-file",
+                status="refused",
+            )
+        file = _single_file(folder)
+        if file is not None:
+            return self._open(os.path.join(folder, file))
+        return open(folder, self._policy, name=place if self._policy._loaded else None)
+
     def _open(self, model_path: StrPath) -> Model:
         return open(model_path, self._policy)
+
+    def _repair(self, place: str, record: Optional[Recorder], error: HallmarkError) -> None:
+        """Records a failure; of a model in the store, has that quarantined and rolled back."""
+        if self._store(place) is None or isinstance(error, UsageError):
+            record_failure(record, error)
+            return
+        assert self._config is not None
+        try:
+            with Store.open(self._config) as store:
+                store.check(place, self._policy)
+        except RefusedError:
+            return  # which the store has recorded, with all that it did
+        except HallmarkError as cause:
+            _log.error("%s could not be checked: %s", _safe(place), _safe(cause))
+        record_failure(record, error)
 
     def _event(self, event: str, place: str, report: Optional[Report]) -> Event:
         signer = report.signer if report is not None else None
@@ -89,10 +156,11 @@ class SecureModelLoader:
             "model_digest": report.model_digest if report is not None else None,
         }
 
-    def _failed(self, place: str, error: HallmarkError) -> None:
+    def _failed(self, place: str, error: HallmarkError, record: Optional[Recorder]) -> None:
         word = "model_refused" if error.status in ("refused", "let-through") else "model_undecided"
         event = self._event(word, place, error.report)
         try:
+            self._repair(place, record, error)
             self._tell({**event, "reason": error.reason, "message": str(error)})
         finally:
             if self._on_failure is not None:
@@ -104,3 +172,14 @@ class SecureModelLoader:
         _log.log(level, "%s: %s", event["event"], place, extra={"event": event})
         if self._on_event is not None:
             self._on_event(event)
+
+
+def _single_file(folder: str) -> Optional[str]:
+    """The name of a model that is a single file, as the version's record beside it has it. Nothing
+    is believed for it: whatever is opened is verified."""
+    try:
+        with io.open(os.path.join(os.path.dirname(folder), "version.json"), "rb") as record:
+            found = json.load(record).get("file")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return found if isinstance(found, str) and os.sep not in found else None

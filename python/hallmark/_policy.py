@@ -80,6 +80,7 @@ class Policy:
 
     _core: _core._Policy
     _said: str
+    _loaded: bool
 
     def __init__(
         self,
@@ -109,6 +110,7 @@ class Policy:
             usage("say whom to believe: keys, roots or keyrings")
         self._core = _core.policy_new()
         self._said = "keys"
+        self._loaded = False
         self._set_time(time)
         for key in believed_keys:
             _core.policy_add_key(self._core, key)
@@ -152,6 +154,7 @@ class Policy:
         policy = cls.__new__(cls)
         policy._core = _core.policy_load(path(file))
         policy._said = os.fsdecode(file)
+        policy._loaded = True
         policy._set_time(time)
         policy._demand(format, require_provenance, provenance_datasets, provenance_builders)
         return policy

@@ -12,7 +12,9 @@ from typing import Any, Dict, List, Optional, Tuple
 from hallmark import _core
 from hallmark._values import Reason, moment, parse_json
 
-_DONE = frozenset(["signed", "verified", "digested", "resigned", "unchanged"])
+_DONE = frozenset(
+    ["signed", "verified", "digested", "resigned", "unchanged", "deployed", "rolled-back"]
+)
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,32 @@ class Part:
     path: str
 
 
+@dataclass(frozen=True)
+class StoreOutcome:
+    """What became of a store."""
+
+    path: str
+    name: str
+    """The model's, in the store."""
+    action: Optional[str]
+    """``deployed``, ``repaired``, ``re-signed``, ``unchanged``, ``rolled-back``, ``checked`` or
+    ``deactivated``; None: nothing."""
+    dry_run: bool
+    """Nothing was written."""
+    made: bool
+    """The directory was made a store."""
+    switched: bool
+    """``current`` leads elsewhere than before."""
+    version: Optional[str]
+    """The version that the report is of: its model digest."""
+    previous: Optional[str]
+    """What ``current`` led to before."""
+    current: Optional[str]
+    """What it leads to now."""
+    quarantine: Optional[str]
+    """The entry that holds what was refused."""
+
+
 def _statements(items: List[Dict[str, Any]]) -> Tuple[Statement, ...]:
     return tuple(Statement(item["name"], item["value"]) for item in items)
 
@@ -252,20 +280,22 @@ class Report:
 
     @property
     def operation(self) -> str:
-        """``sign``, ``verify``, ``digest``, ``inspect`` or ``resign``."""
+        """``sign``, ``verify``, ``digest``, ``inspect``, ``resign``, ``deploy``, ``rollback``,
+        ``check`` or ``release``."""
         return str(self._data["operation"])
 
     @property
     def status(self) -> str:
         """The outcome: ``signed``, ``verified``, ``digested``, ``unverified`` (of an inspection),
         ``opened`` (by `hallmark.open`: contents are verified when they are read), ``resigned``,
-        ``unchanged``, ``refused``, ``usage``, ``undecided`` or ``let-through``."""
+        ``unchanged``, ``deployed``, ``rolled-back``, ``refused``, ``usage``, ``undecided`` or
+        ``let-through``."""
         return str(self._data["status"])
 
     @property
     def verified(self) -> bool:
         """Whether this is the report of a verification that succeeded. Nothing else says so."""
-        return self.operation == "verify" and self.status == "verified"
+        return self.operation in ("verify", "check") and self.status == "verified"
 
     @property
     def reason(self) -> Optional[Reason]:
@@ -393,6 +423,12 @@ class Report:
             return None
         signatures = tuple(SignatureOutcome(**each) for each in item["signatures"])
         return PolicyOutcome(**{**item, "signatures": signatures})
+
+    @cached_property
+    def store(self) -> Optional[StoreOutcome]:
+        """What became of a store; None unless the operation is about one."""
+        item = self._data["store"]
+        return StoreOutcome(**item) if item is not None else None
 
     @cached_property
     def provenance(self) -> Optional[Provenance]:

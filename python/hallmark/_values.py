@@ -168,6 +168,16 @@ def seconds(value: Optional[Time], name: str) -> int:
     return value
 
 
+def seconds_ago(value: Optional[Time], name: str) -> int:
+    """The same where times lead back: a span of days, or a timedelta, is so long ago."""
+    now = _core.time_from_text("0d")
+    if isinstance(value, datetime.timedelta):
+        return now - int(value.total_seconds())
+    if isinstance(value, str) and value.endswith("d"):
+        return 2 * now - _core.time_from_text(value)
+    return seconds(value, name)
+
+
 # ---- passphrases --------------------------------------------------------------------------------
 
 

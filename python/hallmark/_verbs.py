@@ -12,6 +12,7 @@ from typing import Iterator, Mapping, Optional, Tuple, Union
 from hallmark import _core
 from hallmark._errors import HallmarkError, LetThroughError, LetThroughWarning, UsageError
 from hallmark._policy import Policy, policy_of
+from hallmark._record import Recorder, recorded, recording
 from hallmark._report import Report
 from hallmark._signer import Signer, using
 from hallmark._values import (
@@ -85,6 +86,7 @@ def sign(
     provenance: Optional[StrPath] = None,
     parts: Optional[StrPaths] = None,
     reuse: Optional[StrPath] = None,
+    record: Optional[Recorder] = None,
     jobs: Optional[int] = None,
     progress: Progress = None,
 ) -> Report:
@@ -118,6 +120,8 @@ def sign(
     :param parts: take all digests from these files, which `digest` wrote.
     :param reuse: an older signature by the same key, whose digests are taken over for files that
         are provably unchanged.
+    :param record: a `Recorder`, which has written down what was done, or found, when this returns.
+        By default nothing is recorded.
     :param jobs: threads to use. By default as many as the process may.
     :param progress: a function that is called with the bytes done and the bytes in all; or
         ``tqdm.tqdm``, or a bar of it.
@@ -137,7 +141,9 @@ def sign(
     if not models:
         usage("name a model: a file or a directory")
     inline, file = _metadata(metadata)
-    with _logged("sign", model), using(key, passphrase) as signer, telling(progress) as tell:
+    with _logged("sign", model), recording(record), using(key, passphrase) as signer, telling(
+        progress
+    ) as tell:
         _, report = _core.sign(
             models,
             signer,
@@ -158,7 +164,7 @@ def sign(
             optional_path(provenance),
             tell,
         )
-    return _told(Report(report))
+    return _told(recorded(record, Report(report)))
 
 
 def _metadata(
@@ -186,6 +192,7 @@ def verify(
     strict_paths: bool = False,
     fail_fast: bool = False,
     let_through: bool = False,
+    record: Optional[Recorder] = None,
     jobs: Optional[int] = None,
     progress: Progress = None,
 ) -> Report:
@@ -213,6 +220,8 @@ def verify(
     :param fail_fast: stop at the first difference instead of finding them all.
     :param let_through: return a report, which is not true, and warn with `LetThroughWarning`, in
         place of raising `LetThroughError`, when a policy file lets this unsigned model pass.
+    :param record: a `Recorder`, which has written down what was done, or found, when this returns.
+        By default nothing is recorded.
     :param jobs: threads to use. By default as many as the process may.
     :param progress: as for `sign`.
     :raises IntegrityError: the model is not what was signed.
@@ -227,7 +236,7 @@ def verify(
         | (_core.VERIFY_STRICT_PATHS if strict_paths else 0)
         | (_core.VERIFY_INCLUDE_GIT if include_git else 0)
     )
-    with _logged("verify", model), telling(progress) as tell:
+    with _logged("verify", model), recording(record), telling(progress) as tell:
         status, handle = _core.verify(
             path(model),
             policy_of(policy, key)._core,
@@ -242,6 +251,7 @@ def verify(
         report = Report(handle)
         if status != _core.OK and not let_through:
             raise _not_verified(report)
+        recorded(record, report)
     if not report.verified:
         _log.warning("let through: %s", _safe(report.message))
         warnings.warn(str(_not_verified(report)), LetThroughWarning, stacklevel=2)
@@ -265,6 +275,7 @@ def resign(
     key: Union[StrPath, Signer],
     *,
     passphrase: Passphrase = None,
+    record: Optional[Recorder] = None,
     jobs: Optional[int] = None,
     progress: Progress = None,
 ) -> Report:
@@ -275,17 +286,21 @@ def resign(
     :param policy: whom the model is believed of so far: a `Policy`, or a policy file.
     :param key: the new private key, which is to sign, as for `sign`.
     :param passphrase: of `key`; see `Signer`.
+    :param record: a `Recorder`, which has written down what was done, or found, when this returns.
+        By default nothing is recorded.
     :param jobs: threads to use. By default as many as the process may.
     :param progress: as for `sign`.
     :raises RefusedError: the policy does not believe the model's signature, or the model is not
         what was signed. The old files are as they were.
     :raises UndecidedError: I/O errors, an unreadable key or policy.
     """
-    with _logged("resign", model), using(key, passphrase) as signer, telling(progress) as tell:
+    with _logged("resign", model), recording(record), using(key, passphrase) as signer, telling(
+        progress
+    ) as tell:
         _, report = _core.resign(
             path(model), policy_of(policy, None)._core, signer, jobs_of(jobs), tell
         )
-    return _told(Report(report))
+    return _told(recorded(record, Report(report)))
 
 
 def digest(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, Optional, Tuple, Union
 
 from hallmark import _core
+from hallmark._record import Recorder, check_open
 from hallmark._signer import Signer, using
 from hallmark._values import (
     Passphrase,
@@ -127,6 +128,7 @@ def rotate(
     signer: Optional[str] = None,
     base_name: Optional[str] = None,
     remove_old_private: bool = False,
+    record: Optional[Recorder] = None,
 ) -> int:
     """Makes the next version of the key in a keyring, or the keyring itself, and returns the
     version's number. However it is interrupted, the keyring is the old or the new one.
@@ -140,13 +142,15 @@ def rotate(
     :param signer: whose keyring it is; when it is made. By default the directory's name.
     :param base_name: what key files are called; when it is made. By default ``signing_key``.
     :param remove_old_private: delete the private keys of older versions.
+    :param record: as for `hallmark.sign`.
     """
     if plain and passphrase is not None:
         usage("plain does not go with a passphrase")
     flags = (_core.ROTATE_PLAIN if plain else 0) | (
         _core.ROTATE_REMOVE_OLD_PRIVATE if remove_old_private else 0
     )
-    return _core.keyring_rotate(
+    check_open(record)
+    version = _core.keyring_rotate(
         path(keyring),
         type,
         ask(passphrase),
@@ -156,9 +160,19 @@ def rotate(
         seconds(signs_from, "signs_from"),
         seconds(not_after, "not_after"),
     )
+    if record is not None:
+        record._key("key-rotated", keyring, version, None)
+    return version
 
 
-def revoke(keyring: StrPath, version: int, reason: str, *, since: Optional[Time] = None) -> None:
+def revoke(
+    keyring: StrPath,
+    version: int,
+    reason: str,
+    *,
+    since: Optional[Time] = None,
+    record: Optional[Recorder] = None,
+) -> None:
     """Records that a version is not to be believed any more. It signs no more at once; verifiers
     learn of it by the next `export`.
 
@@ -166,9 +180,13 @@ def revoke(keyring: StrPath, version: int, reason: str, *, since: Optional[Time]
     :param version: which one.
     :param reason: why, in one line for those who verify.
     :param since: from when on verifiers refuse it. By default: now.
+    :param record: as for `hallmark.sign`.
     """
     number = whole(version, "version", 1)
+    check_open(record)
     _core.keyring_revoke(path(keyring), number, seconds(since, "since"), reason)
+    if record is not None:
+        record._key("key-revoked", keyring, number, reason)
 
 
 def export(

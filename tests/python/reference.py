@@ -22,9 +22,10 @@ WIDTH = 120
 
 VERBS = ["sign", "verify", "open", "digest", "inspect", "resign", "generate_key"]
 KEYRING = ["rotate", "revoke", "export", "describe", "describe_key"]
-OBJECTS = ["Model", "SecureModelLoader", "Policy", "TrustedKeyring", "Explanation", "Signer", "Report"]
+OBJECTS = ["Model", "SecureModelLoader", "Store", "Quarantine", "Config", "Recorder", "Policy",
+           "TrustedKeyring", "Explanation", "Signer", "Report"]  # fmt: skip
 PARTS = ["SignerInfo", "Certificate", "Finding", "Entry", "IgnoredPath", "UnsignedPath",
-         "Statement", "PolicyOutcome", "SignatureOutcome", "Provenance", "Reused", "Part"]  # fmt: skip
+         "Statement", "PolicyOutcome", "SignatureOutcome", "StoreOutcome", "Provenance", "Reused", "Part"]  # fmt: skip
 ERRORS = ["HallmarkError", "RefusedError", "IntegrityError", "SignatureVerificationError",
           "UnsignedModelError", "LetThroughError", "MalformedSignatureError",
           "UntrustedSignerError", "RevokedKeyError", "ExpiredError", "RollbackError",
@@ -34,6 +35,7 @@ REST = ["load_weights", "version", "build_info", "harden_process"]
 VALUES = ["Event", "StrPath", "StrPaths", "Texts", "Passphrase", "Time", "Progress", "Reason", "SHARD_SIZE"]
 # Modules with functions of their own, and titles for them.
 MODULES = {
+    "ledger": "The ledger",
     "torch": "Checkpoints of PyTorch",
     "safetensors": "Safetensors",
     "transformers": "Transformers",
@@ -92,6 +94,11 @@ def functions():
     """All that take parameters."""
     named = [getattr(hallmark, name) for name in VERBS]
     named += [getattr(hallmark.keyring, name) for name in KEYRING]
+    named += [getattr(hallmark.ledger, name) for name in ("read", "verify", "checkpoint")]
+    named += [hallmark.Store.open, hallmark.Store.status, hallmark.Store.deploy,
+              hallmark.Store.rollback, hallmark.Store.check, hallmark.Store.gc,
+              hallmark.Quarantine.release, hallmark.Config.load, hallmark.Config.set,
+              hallmark.Config.describe]  # fmt: skip
     return [*named, hallmark.Policy.describe, hallmark.Policy.explain, hallmark.Report.text]
 
 
@@ -185,6 +192,7 @@ def members(cls):
 def class_block(cls, name):
     made = "__init__" in vars(cls) and name in (
         "hallmark.Policy", "hallmark.Signer", "hallmark.SecureModelLoader",
+        "hallmark.Recorder",
         "hallmark.safetensors.safe_open",
     )  # fmt: skip
     lines = block(name, inspect.getdoc(cls), cls if made else None)

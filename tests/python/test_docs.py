@@ -18,6 +18,9 @@ def test_the_page_s_python_runs(page, tmp_path, monkeypatch, keys, capsys):
         support.make_model(tmp_path / name)
     (tmp_path / "other.pub").write_bytes(keys["python", "ec-p256"].public.read_bytes())
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HALLMARK_STATE_DIR", str(tmp_path / "state"))
+    for name in ("CONFIG", "STORE", "LEDGER", "POLICY"):
+        monkeypatch.delenv(f"HALLMARK_{name}", raising=False)
     names = {"__name__": "page"}
     for block in blocks:
         if "verify(" in block and "progress" in block:

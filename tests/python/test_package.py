@@ -194,13 +194,19 @@ def test_every_parameter_is_documented(function):
 # ---- the command --------------------------------------------------------------------------------
 
 # Options of the command, and what stands for them here. What is not listed has its own name.
+RECORDING = {"config": hallmark.Recorder, "ledger": hallmark.Recorder, "log": hallmark.Recorder}
+STORE = {name: hallmark.Config for name in ("store", "group", "config", "ledger", "log")}
+LOOK = {"store": hallmark.Store.open, "config": hallmark.Config, "json": hallmark.Store.status}
+REPORT = {"list": hallmark.Report.text, "json": hallmark.Report.json, "no-progress": "progress"}
 COMMANDS = {
     "sign": (hallmark.sign, {
+        **RECORDING,
         "passphrase-file": "passphrase", "passphrase-fd": "passphrase", "cert": hallmark.Signer,
         "chain": hallmark.Signer, "shards": "shard_size", "list": hallmark.Report.text,
         "json": hallmark.Report.json, "no-progress": "progress",
     }),
     "verify": (hallmark.verify, {
+        **RECORDING,
         "root": hallmark.Policy, "keyring": hallmark.Policy,
         "keyring-key": hallmark.TrustedKeyring, "keyring-signer": hallmark.TrustedKeyring,
         "keyring-min-version": hallmark.TrustedKeyring, "identity-subject": hallmark.Policy,
@@ -212,6 +218,7 @@ COMMANDS = {
         "list": hallmark.Report.text, "json": hallmark.Report.json, "no-progress": "progress",
     }),
     "resign": (hallmark.resign, {
+        **RECORDING,
         "passphrase-file": "passphrase", "passphrase-fd": "passphrase",
         "list": hallmark.Report.text, "json": hallmark.Report.json, "no-progress": "progress",
     }),
@@ -229,12 +236,30 @@ COMMANDS = {
     "key generate": (hallmark.generate_key, {
         "passphrase-file": "passphrase", "passphrase-fd": "passphrase", "no-passphrase": "plain",
     }),
+    "deploy": (hallmark.Store.deploy, {"name": "name", **STORE, **REPORT}),
+    "rollback": (hallmark.Store.rollback, {**STORE, **REPORT}),
+    "check": (hallmark.Store.check, {
+        **STORE, **REPORT, "every": "routine", "service": "routine",
+    }),
+    "status": (hallmark.Store.status, LOOK),
+    "quarantine list": (hallmark.Quarantine.list, LOOK),
+    "quarantine show": (hallmark.Quarantine.show, LOOK),
+    "quarantine release": (hallmark.Quarantine.release, {**STORE, **REPORT}),
+    "quarantine purge": (hallmark.Quarantine.purge, STORE),
+    "gc": (hallmark.Store.gc, {**STORE, "json": hallmark.Store.status}),
+    "log": (hallmark.ledger.read, {"json": hallmark.ledger.Entry}),
+    "log verify": (hallmark.ledger.verify, {"json": hallmark.ledger.Verification}),
+    "log checkpoint": (hallmark.ledger.checkpoint, {
+        "passphrase-file": "passphrase", "passphrase-fd": "passphrase",
+    }),
+    "config check": (hallmark.Config.describe, {}),
     "key list": (hallmark.keyring.describe, {"json": hallmark.keyring.Keyring}),
     "key show": (hallmark.keyring.describe_key, {"json": hallmark.keyring.Key}),
     "key rotate": (hallmark.keyring.rotate, {
+        **RECORDING,
         "passphrase-file": "passphrase", "passphrase-fd": "passphrase", "no-passphrase": "plain",
     }),
-    "key revoke": (hallmark.keyring.revoke, {}),
+    "key revoke": (hallmark.keyring.revoke, RECORDING),
     "key export": (hallmark.keyring.export, {
         "passphrase-file": "passphrase", "passphrase-fd": "passphrase",
     }),
