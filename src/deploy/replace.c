@@ -45,8 +45,7 @@ typedef struct search {
     hm_check *check;
     hm_slot *slot;
     char found[HM_VERSION_DIGITS + 1]; /* "": none yet */
-    bool let_through;
-    hm_report *report; /* of the version that was found */
+    hm_report *report;                 /* of the version that was found */
     bad_versions bad;
 } search;
 
@@ -67,7 +66,6 @@ static hm_status try_version(search *s, const hm_stored *version, hm_error **err
         hm_stored_verify(s->slot, version, s->check->policy, &s->check->options, report, &cause);
     if (status == HM_OK || status == HM_LET_THROUGH) {
         hm_check_copy(s->found, version->digest);
-        s->let_through = status == HM_LET_THROUGH;
         s->report = report;
         report = NULL;
         return HM_OK;

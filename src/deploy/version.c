@@ -306,6 +306,10 @@ static hm_status read_facts(hm_json *root, hm_stored *version, hm_error **error)
     if (status == HM_OK) {
         status = take_optional(root, "file", &version->file, error);
     }
+    if (status == HM_OK && version->file != NULL &&
+        (!hm_name_valid(hm_bytes_text(version->file)) || strchr(version->file, '/') != NULL)) {
+        status = malformed("its single file has no good name", error);
+    }
     if (status == HM_OK) {
         status = hm_json_take_integer(root, what, "file_count", 0, &version->file_count, error);
     }

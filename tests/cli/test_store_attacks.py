@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Somebody writes to the store: no check, deployment or release is blinded or misled by it."""
+
+import hashlib
+import json
+import os
+import shutil
+
+import pytest
+
+import gate
+import support
+
+
+@pytest.fixture
+def store(hallmark, keys, tmp_path):
+    return gate.Store(hallmark, tmp_path, keys["openssl", "ec-p256"])
+
+
+def open_up(path):
+    path.chmod(0o755)
+
+
+def link_model(store, digest, tmp_path):
+    version = store.place() / "versions" / digest
+    shutil.copytree(version / "model", tmp_path / "elsewhere")
+    open_up(version)
+    (version / "model").rename(tmp_path / "away")
+    (version / "model").symlink_to(tmp_path / "elsewhere")
+
+
+def link_record(store, digest, tmp_path):
+    version = store.place() / "versions" / digest
+    open_up(version)
+    (version / "version.json").unlink()
+    (version / "version.json").symlink_to("/dev/null")
+
+
+def record_is_pipe(store, digest, tmp_path):
+    version = store.place() / "versions" / digest
+    open_up(version)
+    (version / "version.json").unlink()
+    os.mkfifo(version / "version.json")
+
+
+def record_is_folder(store, digest, tmp_path):
+    version = store.place() / "versions" / digest
+    open_up(version)
+    (version / "version.json").unlink()
+    (version / "version.json").mkdir()
+
+
+def record_is_huge(store, digest, tmp_path):
+    version = store.place() / "versions" / digest
+    open_up(version)
+    (version / "version.json").chmod(0o644)
+    os.truncate(version / "version.json", (256 << 20) + 1)
+
+
+def signature_is_loop(store, digest, tmp_path):
+    store.tamper(digest)
+    model = store.place() / "versions" / digest / "model"
+    open_up(model)
+    (model / "model.sig").unlink()
+    (model / "model.sig").symlink_to("model.sig")
+
+
+BLINDING = [link_model, link_record, record_is_pipe, record_is_folder, record_is_huge,
+            signature_is_loop]  # fmt: skip
+
+
+@pytest.mark.parametrize("attack", BLINDING)
+def test_check_is_not_blinded(store, attack, tmp_path):
+    """What nobody can verify since somebody spoiled it is as bad as what is found changed."""
+    good, bad = store.versions(2)
+    attack(store, bad, tmp_path)
+    result = store.run("check", "--json", expect=support.REFUSED)
+    assert store.current() == good, result.out
+    assert len(store.held()) == 1
+    assert ("refused", bad) in store.told("refused")
+
+
+def test_files_that_nobody_may_read(store):
+    """Root can read them all the same; but the store never gives such modes."""
+    good, bad = store.versions(2)
+    store.tamper(bad)
+    store.file(bad, "model.sig").chmod(0)
+    store.run("check", expect=support.REFUSED)
+    assert store.current() == good
+
+
+def test_a_spoiled_state_hides_nothing(store):
+    good, bad = store.versions(2)
+    (store.place() / "state.json").write_text("{}")
+    result = store.run("check", expect=3)
+    assert "is damaged" in result.err and store.current() == bad
+    assert [event["model"] for event in store.events("undecided")] == [gate.NAME]
+    store.tamper(bad)
+    store.run("check", expect=support.REFUSED)
+    assert store.current() == good and store.is_sound()
+
+
+def test_a_bad_model_is_told_of_though_nothing_can_be_done(store):
+    _, bad = store.versions(2)
+    store.tamper(bad)
+    (store.place() / "journal.json").write_text("{}")
+    result = store.run("check", expect=support.REFUSED)
+    assert "is damaged" in result.err and "still current" in result.err
+    assert store.told("refused") == [("refused", bad)]
+
+
+def test_a_place_that_is_a_link(store, tmp_path):
+    store.versions(1)
+    store.place().rename(tmp_path / "moved")
+    store.place().symlink_to(tmp_path / "moved")
+    store.run("check", expect=support.REFUSED)
+    assert store.events("refused")
+
+
+@pytest.mark.parametrize("listed", ["file", "signature", "statement"])
+def test_a_file_that_only_the_record_knows(store, hallmark, listed):
+    """A single file's signature says nothing of what lies beside it."""
+    source = store.folder / "one.safetensors"
+    source.write_bytes(support.content("one", 10_000))
+    hallmark("sign", source, "--key", store.key.private, expect=support.OK)
+    store.deploy(source)
+    store.run("check")
+    version = store.place() / "versions" / store.current()
+    for path in (version, version / "model"):
+        open_up(path)
+    evil = version / "model" / "modeling.py"
+    evil.write_text("import os")
+    evil.chmod(0o444)
+    record = json.loads((version / "version.json").read_text())
+    record["files"].append("1 1 1 1.000000000 1.000000000\t\tmodeling.py")
+    record["files"].sort(key=lambda text: text.split("\t")[-1])
+    if listed != "file":
+        digest = hashlib.sha256(evil.read_bytes()).hexdigest()
+        record["proofs"].append(
+            {"name": "modeling.py", "sha256": digest, "signature": listed == "signature"}
+        )
+    (version / "version.json").chmod(0o644)
+    (version / "version.json").write_text(json.dumps(record))
+    store.run("check", expect=support.REFUSED)
+    assert store.current() is None
