@@ -139,7 +139,9 @@ static hm_status take_version(hm_json *object, const char *name, char *version, 
         memcpy(version, text.data, text.length);
         version[text.length] = '\0';
     }
-    return status;
+    return status == HM_OK && strspn(version, "0123456789abcdef") != text.length
+               ? hm_fail(error, HM_REFUSED, HM_REASON_MALFORMED, "\"%s\" is no version", name)
+               : status;
 }
 
 static hm_status read_activation(hm_json *object, hm_slot_state *state, hm_error **error) {

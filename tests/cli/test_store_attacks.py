@@ -143,3 +143,62 @@ def test_a_file_that_only_the_record_knows(store, hallmark, listed):
     (version / "version.json").write_text(json.dumps(record))
     store.run("check", expect=support.REFUSED)
     assert store.current() is None
+
+
+# ---- the journal ----------------------------------------------------------------------------------
+
+
+def journal(**changed):
+    made = {
+        "hallmark-journal": 1, "id": "0123456789ab", "time": "2027-01-15T08:00:00Z",
+        "staged": None, "install": "", "switches": False, "to": "", "from": "", "kind": "",
+        "held": None, "verdicts": [], "events": [], "entry": None, "removed": [],
+    }  # fmt: skip
+    return json.dumps({**made, **changed})
+
+
+def entry(**changed):
+    made = {
+        "hallmark-quarantine": 1, "id": "0123456789ab", "model": gate.NAME, "source": "/s",
+        "digest": None, "message": None, "file": None, "reason": "", "event": 32 * "0",
+        "since": "2027-01-15T08:00:00Z", "content": False, "refused": True, "bytes": 0,
+    }  # fmt: skip
+    return json.dumps({**made, **changed}) + "\n"
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"removed": ["models/other"]},
+        {"removed": ["ledger.db"]},
+        {"removed": ["models/m/versions"]},
+        {"removed": ["quarantine"]},
+        {"staged": "models/m/staging-0123456789ab"},
+        {"staged": "models/other/versions", "install": 64 * "0"},
+        {"held": "models/other/versions", "entry": entry()},
+        {"entry": entry(id="../../models")},
+    ],
+    ids=str,
+)
+def test_a_forged_journal(store, forged):
+    store.versions(1)
+    store.deploy(store.source("o"), name="other")
+    before = sorted(str(path) for path in store.folder.rglob("*"))
+    (store.place() / "journal.json").write_text(journal(**forged))
+    result = store.run("rollback", gate.NAME, expect=3)
+    assert "journal.json is damaged" in result.err
+    (store.place() / "journal.json").unlink()
+    assert sorted(str(path) for path in store.folder.rglob("*")) == before
+
+
+# ---- the quarantine -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", ["../../../other", "a/b", "..", ""])
+def test_an_entry_that_leads_elsewhere(store, file):
+    store.versions(1)
+    folder = store.path / "quarantine" / "0123456789ab"
+    folder.mkdir()
+    (folder / "entry.json").write_text(entry(content=True, file=file))
+    result = store.run("quarantine", "release", "0123456789ab", expect=3)
+    assert "is damaged" in result.err
