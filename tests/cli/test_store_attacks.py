@@ -202,3 +202,30 @@ def test_an_entry_that_leads_elsewhere(store, file):
     (folder / "entry.json").write_text(entry(content=True, file=file))
     result = store.run("quarantine", "release", "0123456789ab", expect=3)
     assert "is damaged" in result.err
+
+
+# ---- the ledger -----------------------------------------------------------------------------------
+
+
+def test_what_is_refused_has_no_signer(store):
+    """The signature is good, and of something else: nobody has signed this."""
+    source = store.source(1)
+    support.flip(source / "weights.safetensors", 7)
+    store.deploy(source, expect=support.REFUSED)
+    for event in store.events("refused", "quarantined"):
+        assert not {"signer", "fingerprint", "key_version"} & event.keys()
+    store.run("quarantine", "release", store.held()[0]["id"], expect=support.REFUSED)
+    assert len(store.events("refused")) == 2
+    for event in store.events("refused"):
+        assert not {"signer", "fingerprint", "key_version"} & event.keys()
+
+
+def test_what_was_repaired_is_held_without_a_signer(store):
+    source = store.source(1)
+    store.deploy(source)
+    store.tamper(store.current())
+    store.deploy(source)
+    (event,) = store.events("quarantined")
+    assert not {"signer", "fingerprint", "key_version"} & event.keys()
+    (event,) = store.events("repaired")
+    assert event["signer"] == "training"
