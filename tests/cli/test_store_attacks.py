@@ -229,3 +229,30 @@ def test_what_was_repaired_is_held_without_a_signer(store):
     assert not {"signer", "fingerprint", "key_version"} & event.keys()
     (event,) = store.events("repaired")
     assert event["signer"] == "training"
+
+
+# ---- the directory --------------------------------------------------------------------------------
+
+
+def test_a_directory_that_all_may_write_to(store):
+    """As /tmp: what others made in it beforehand would be taken for the store's own."""
+    store.path.mkdir()
+    store.path.chmod(0o1777)
+    result = store.deploy(store.source(1), expect=3)
+    assert "can be changed by other users" in result.err
+    assert list(store.path.iterdir()) == []
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["absent", "empty"])
+def test_no_store_is_made_of_a_name(store, there):
+    """Whoever signs or verifies gets told what to do, and leaves no half of a store."""
+    source = store.source(1, sign=False)
+    if there:
+        store.path.mkdir()
+    for command in (["sign", source, "--key", store.key.private], ["verify", source]):
+        result = store.run(*command, expect=3)
+        assert f"there is no store at {store.path}" in result.err and "hallmark deploy" in result.err
+    assert store.path.exists() == there and not (there and list(store.path.iterdir()))
+    store.deploy(store.source(2))
+    store.run("sign", source, "--key", store.key.private)
+    assert len(store.events("signed")) == 1
