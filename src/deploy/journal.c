@@ -252,11 +252,18 @@ static bool is_own(const hm_slot *slot, const char *path) {
            has_form(path, slot->relative, "/versions/", HM_VERSION_DIGITS);
 }
 
+/* A directory that somebody put into the place of `current`. */
+static bool is_current(const hm_slot *slot, const char *path) {
+    return has_form(path, slot->relative, "/current", 0);
+}
+
 /* Whatever it says, nothing is moved or removed but what a plan for this model can be about. */
 static hm_status check_plan(const hm_slot *slot, const hm_plan *plan, hm_error **error) {
-    bool good = plan->id[0] != '\0' && (plan->staged != NULL) == (plan->install[0] != '\0') &&
-                (plan->staged == NULL || is_staging(slot, plan->staged)) &&
-                (plan->held_path == NULL || (plan->held != NULL && is_own(slot, plan->held_path)));
+    bool good =
+        plan->id[0] != '\0' && (plan->staged != NULL) == (plan->install[0] != '\0') &&
+        (plan->staged == NULL || is_staging(slot, plan->staged)) &&
+        (plan->held_path == NULL || (plan->held != NULL && (is_own(slot, plan->held_path) ||
+                                                            is_current(slot, plan->held_path))));
     for (size_t i = 0; i < plan->removed.count; i++) {
         const char *path = plan->removed.list[i];
         good = good && (is_own(slot, path) || has_form(path, "quarantine", "/", HM_STORE_ID_SIZE));
