@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* journal.json: a plan that is being carried out, and its way back from there. */
-#include "deploy/store.h"
+#include "deploy/tell.h"
 
 #include "base/json.h"
 
@@ -11,15 +11,6 @@ static const char format_member[] = "hallmark-journal";
 static const char what[] = "journal";
 
 /* ---- writing -------------------------------------------------------------------------------- */
-
-static void member_text(hm_json_writer *w, const char *name, const char *text) {
-    hm_json_name(w, name);
-    if (text != NULL) {
-        hm_json_text(w, text);
-    } else {
-        hm_json_null(w);
-    }
-}
 
 /* Events and the entry stand there as texts: they are recorded and written byte for byte. */
 static hm_status write_texts(hm_json_writer *w, const hm_plan *plan, hm_error **error) {
@@ -49,13 +40,13 @@ hm_status hm_plan_write(const hm_plan *plan, hm_buf *out, hm_error **error) {
     hm_json_member_number(&w, format_member, HM_STORE_FORMAT);
     hm_json_member(&w, "id", plan->id);
     hm_json_member_time(&w, "time", plan->time);
-    member_text(&w, "staged", plan->staged);
+    hm_tell_member(&w, "staged", plan->staged);
     hm_json_member(&w, "install", plan->install);
     hm_json_member_bool(&w, "switches", plan->switches);
     hm_json_member(&w, "to", plan->to);
     hm_json_member(&w, "from", plan->from);
     hm_json_member(&w, "kind", plan->switches ? hm_event_word(plan->kind) : "");
-    member_text(&w, "held", plan->held_path);
+    hm_tell_member(&w, "held", plan->held_path);
     hm_json_name(&w, "verdicts");
     hm_json_begin_array(&w);
     for (size_t i = 0; i < plan->verdict_count; i++) {

@@ -205,7 +205,7 @@ static hm_status hold_others(search *s, hm_error **error) {
 
 /*
  * A directory in the place of `current` is moved away, since a link cannot take its place. What is
- * in it is kept: somebody put it there. That is a step of its own, so that it is written down first.
+ * in it is kept: somebody put it there. It is a step of its own, so that it is written down first.
  */
 static hm_status hold_stray(const hm_check *c, hm_slot *slot, const hm_error *cause,
                             hm_error **error) {

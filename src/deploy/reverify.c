@@ -124,8 +124,8 @@ static const hm_stored_proof *find_proof(const hm_stored *version, const char *n
 }
 
 /*
- * What the version's name is a digest of, or a signature or statement. The list of files is nobody's
- * proof: who can put a file there can put it into the list.
+ * What the version's name is a digest of, or a signature or statement. The list of files proves
+ * nothing: who can put a file there can put it into the list.
  */
 static bool belongs(const hm_stored *version, const hm_entry *entry) {
     return entry->kind == HM_ENTRY_FILE && find_file(version, entry->name) != NULL &&
@@ -307,7 +307,7 @@ static bool is_believed(const hm_verification *job, const place *at, const hm_st
     return found;
 }
 
-/* A single file's signature sees nothing beside it: a file must not pass for one by being listed. */
+/* A single file's signature sees nothing beside it, and what is listed as one need not be one. */
 static hm_status refuse_unbelieved(const hm_verification *job, const place *at,
                                    const hm_stored *version, hm_error **error) {
     bool judged = job->options->signature != NULL || job->options->signature_count > 0;
