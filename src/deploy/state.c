@@ -54,7 +54,7 @@ hm_status hm_slot_state_add(hm_slot_state *state, hm_activation *activation, hm_
         activation->user = NULL;
         return HM_OK;
     }
-    if (state->count >= HM_STORE_HISTORY_LIMIT) {
+    if (last != NULL && state->count >= HM_STORE_HISTORY_LIMIT) {
         free(state->history[0].user);
         memmove(state->history, state->history + 1, --state->count * sizeof(hm_activation));
     }
