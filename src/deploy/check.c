@@ -85,37 +85,6 @@ static hm_status judge_missing(const hm_check *c, const hm_slot *slot, hm_error 
     return HM_REFUSED;
 }
 
-/* Whether a file of the store can be read, whatever it says. */
-static bool can_be_read(const hm_store *store, const char *relative) {
-    hm_auto_buf content = {0};
-    hm_auto_fd fd = hm_open_beneath(store->fd, relative, O_RDONLY | O_NONBLOCK | O_NOCTTY, false);
-    return fd >= 0 && hm_read_fd(fd, relative, HM_STORE_FILE_LIMIT, &content, NULL) == HM_OK;
-}
-
-/*
- * A version whose record is gone or says nothing, or whose files are gone, is a bad one: whoever
- * could spoil a record would else have the model served unverified for ever. A disk that does not
- * answer is something else.
- */
-static hm_status judge_undecided(const hm_slot *slot, hm_error **cause, hm_error **error) {
-    hm_auto_free char *path = hm_slot_version_path(slot, slot->current);
-    hm_auto_free char *record = path != NULL ? hm_textf("%s/version.json", path) : NULL;
-    hm_auto_free char *model = path != NULL ? hm_textf("%s/model", path) : NULL;
-    if (record == NULL || model == NULL) {
-        return hm_fail_memory(error);
-    }
-    bool gone = !hm_store_taken(slot->store, record) || !hm_store_taken(slot->store, model);
-    hm_stored again = {.deployed = 0};
-    bool damaged = !gone &&
-                   hm_stored_read(slot->store, path, slot->current, &again, NULL) != HM_OK &&
-                   can_be_read(slot->store, record);
-    hm_stored_free(&again);
-    return gone || damaged
-               ? hm_fail(error, HM_REFUSED, gone ? HM_REASON_MISSING_FILE : HM_REASON_MALFORMED,
-                         "%s", hm_error_message(*cause))
-               : hm_error_move(error, cause);
-}
-
 static hm_status verify_current(hm_check *c, const hm_slot *slot, hm_error **error) {
     hm_auto_error cause = NULL;
     hm_check_copy(c->current, slot->current);
@@ -135,7 +104,7 @@ static hm_status verify_current(hm_check *c, const hm_slot *slot, hm_error **err
         c->version = (hm_stored){.deployed = 0};
     }
     return status == HM_OK          ? HM_OK
-           : status == HM_UNDECIDED ? judge_undecided(slot, &cause, error)
+           : status == HM_UNDECIDED ? hm_slot_judge_spoiled(slot, &cause, error)
                                     : hm_error_move(error, &cause);
 }
 
@@ -195,13 +164,22 @@ static bool unchanged(const hm_check *c, const hm_slot *slot) {
            strcmp(now.id, c->version.id) == 0;
 }
 
-/* A bad version that could not be acted upon is refused all the same, and is said to be served. */
-static hm_status still_served(const hm_check *c, const hm_error *cause, hm_error **why,
-                              hm_error **error) {
+/*
+ * A bad version that could not be acted upon is refused all the same, is said to be served, and is
+ * recorded; unless a plan is written down by now that will do so.
+ */
+static hm_status still_served(hm_check *c, const hm_slot *slot, bool opened, const hm_error *cause,
+                              const hm_error *why, hm_error **error) {
+    hm_auto_error unrecorded = NULL;
+    hm_auto_free char *journal = hm_textf("%s/journal.json", slot->relative);
+    bool planned = opened && journal != NULL && hm_store_taken(c->store, journal);
     (void)hm_fail(error, HM_REFUSED, hm_error_reason(cause), "%s", hm_error_message(cause));
     hm_error_add_hint(error, "%s of %s is still current: %s",
                       c->current[0] != '\0' ? "this version" : "nothing", c->name,
-                      hm_error_message(*why));
+                      hm_error_message(why));
+    if (!planned && record(c, slot, HM_EVENT_REFUSED, cause, &unrecorded) != HM_OK) {
+        hm_error_add_hint(error, "this could not be recorded: %s", hm_error_message(unrecorded));
+    }
     return HM_REFUSED;
 }
 
@@ -210,8 +188,10 @@ static hm_status act(hm_check *c, hm_status verdict, hm_error **cause, bool *aga
     hm_auto_slot slot = {.lock = -1};
     hm_auto_error why = NULL;
     bool good = verdict == HM_OK || verdict == HM_LET_THROUGH;
-    hm_status status = hm_slot_open(c->store, c->name, HM_SLOT_EXISTING, &slot, &why);
-    if (status == HM_OK && !unchanged(c, &slot)) {
+    uint64_t flags = HM_SLOT_EXISTING | (c->forgets ? HM_SLOT_FORGET : 0);
+    hm_status status = hm_slot_open(c->store, c->name, flags, &slot, &why);
+    bool opened = status == HM_OK;
+    if (opened && !unchanged(c, &slot)) {
         *again = true;
         return HM_UNDECIDED;
     }
@@ -225,7 +205,32 @@ static hm_status act(hm_check *c, hm_status verdict, hm_error **cause, bool *aga
                    ? hm_error_move(error, &why)
                    : (verdict == HM_OK ? HM_OK : hm_error_move(error, cause));
     }
-    return status == HM_OK ? hm_error_move(error, cause) : still_served(c, *cause, &why, error);
+    return status == HM_OK ? hm_error_move(error, cause)
+                           : still_served(c, &slot, opened, *cause, why, error);
+}
+
+/*
+ * Without state.json nobody knows what was current, but what is can be verified: whoever spoils it
+ * must not have a bad model served by that. `*damage` is why nothing else than that can be done.
+ */
+static hm_status open_to_read(hm_check *c, hm_slot *slot, hm_error **damage, hm_error **error) {
+    const uint64_t flags = HM_SLOT_READ | HM_SLOT_EXISTING;
+    hm_status status = hm_slot_open(c->store, c->name, flags, slot, damage);
+    c->forgets = false;
+    if (status == HM_UNDECIDED && !hm_error_is_memory(*damage)) {
+        hm_slot_close(slot);
+        c->forgets = true;
+        return hm_slot_open(c->store, c->name, flags | HM_SLOT_FORGET, slot, error);
+    }
+    return status == HM_OK ? HM_OK : hm_error_move(error, damage);
+}
+
+static hm_status undecided(hm_check *c, const hm_slot *slot, hm_error **cause, hm_error **error) {
+    hm_auto_error unrecorded = NULL;
+    if (!c->stopped) {
+        (void)record(c, slot, HM_EVENT_UNDECIDED, *cause, &unrecorded);
+    }
+    return hm_error_move(error, cause);
 }
 
 /* What a killed command left half done comes first: it may be what made `current` as it is. */
@@ -237,12 +242,14 @@ static bool complete_step(const hm_check *c) {
 static hm_status check_once(hm_check *c, bool *again, hm_error **error) {
     hm_auto_slot slot = {.lock = -1};
     hm_auto_error cause = NULL;
+    hm_auto_error damage = NULL;
     *again = false;
-    hm_status status =
-        hm_slot_open(c->store, c->name, HM_SLOT_READ | HM_SLOT_EXISTING, &slot, error);
-    if (status == HM_OK) {
-        status = describe_slot(c, &slot, error);
+    hm_status status = open_to_read(c, &slot, &damage, &cause);
+    if (status != HM_OK) {
+        return status == HM_UNDECIDED && slot.name != NULL ? undecided(c, &slot, &cause, error)
+                                                           : hm_error_move(error, &cause);
     }
+    status = describe_slot(c, &slot, error);
     if (status != HM_OK) {
         return status;
     }
@@ -255,12 +262,12 @@ static hm_status check_once(hm_check *c, bool *again, hm_error **error) {
     if (taken_away) {
         return hm_error_move(error, &cause); /* that was told when it happened */
     }
+    if (c->forgets && status != HM_REFUSED) {
+        return undecided(c, &slot, &damage, error);
+    }
     if (status == HM_UNDECIDED) {
-        hm_auto_error unrecorded = NULL;
-        if (hm_check_last(&slot) != NULL && !c->stopped) {
-            (void)record(c, &slot, HM_EVENT_UNDECIDED, cause, &unrecorded);
-        }
-        return hm_error_move(error, &cause);
+        return hm_check_last(&slot) != NULL ? undecided(c, &slot, &cause, error)
+                                            : hm_error_move(error, &cause);
     }
     return act(c, status, &cause, again, error);
 }

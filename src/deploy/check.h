@@ -18,6 +18,7 @@ typedef struct hm_check {
     hm_stored version; /* what was current; its digest is "" when its record cannot be used */
     char current[HM_VERSION_DIGITS + 1];
     bool stopped; /* by the caller: that is no event */
+    bool forgets; /* state.json cannot be read, and is made anew if something has to be done */
     bool astray;  /* nothing is known of what `current` leads to, or it is gone */
 } hm_check;
 

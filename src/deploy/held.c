@@ -84,7 +84,18 @@ static hm_status take_id(hm_json *root, const char *name, char *id, size_t lengt
         memcpy(id, text.data, text.length);
         id[text.length] = '\0';
     }
-    return status;
+    return status == HM_OK && strspn(id, "0123456789abcdef") != text.length
+               ? hm_fail(error, HM_REFUSED, HM_REASON_MALFORMED, "\"%s\" is no id", name)
+               : status;
+}
+
+/* These become parts of paths. */
+static hm_status check_names(const hm_held *held, hm_error **error) {
+    bool good = strlen(held->id) == HM_STORE_ID_SIZE &&
+                (held->file == NULL ||
+                 (hm_name_valid(hm_bytes_text(held->file)) && strchr(held->file, '/') == NULL));
+    return good ? HM_OK
+                : hm_fail(error, HM_REFUSED, HM_REASON_MALFORMED, "its id or file is not one");
 }
 
 static hm_status take_reason(hm_json *root, hm_reason *reason, hm_error **error) {
@@ -126,6 +137,9 @@ hm_status hm_held_parse(hm_json *root, const char *name, hm_held *held, hm_error
         status = hm_json_take_integer(root, what, "bytes", 0, &held->byte_count, error);
     }
     (void)hm_json_take_any(root, format_member);
+    if (status == HM_OK) {
+        status = check_names(held, error);
+    }
     if (status == HM_OK) {
         held->content = content->truth;
         held->refused = refused->truth;

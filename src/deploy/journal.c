@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* journal.json: a plan that is being carried out, and its way back from there. */
-#include "deploy/store.h"
+#include "deploy/tell.h"
 
 #include "base/json.h"
 
@@ -11,15 +11,6 @@ static const char format_member[] = "hallmark-journal";
 static const char what[] = "journal";
 
 /* ---- writing -------------------------------------------------------------------------------- */
-
-static void member_text(hm_json_writer *w, const char *name, const char *text) {
-    hm_json_name(w, name);
-    if (text != NULL) {
-        hm_json_text(w, text);
-    } else {
-        hm_json_null(w);
-    }
-}
 
 /* Events and the entry stand there as texts: they are recorded and written byte for byte. */
 static hm_status write_texts(hm_json_writer *w, const hm_plan *plan, hm_error **error) {
@@ -49,13 +40,13 @@ hm_status hm_plan_write(const hm_plan *plan, hm_buf *out, hm_error **error) {
     hm_json_member_number(&w, format_member, HM_STORE_FORMAT);
     hm_json_member(&w, "id", plan->id);
     hm_json_member_time(&w, "time", plan->time);
-    member_text(&w, "staged", plan->staged);
+    hm_tell_member(&w, "staged", plan->staged);
     hm_json_member(&w, "install", plan->install);
     hm_json_member_bool(&w, "switches", plan->switches);
     hm_json_member(&w, "to", plan->to);
     hm_json_member(&w, "from", plan->from);
     hm_json_member(&w, "kind", plan->switches ? hm_event_word(plan->kind) : "");
-    member_text(&w, "held", plan->held_path);
+    hm_tell_member(&w, "held", plan->held_path);
     hm_json_name(&w, "verdicts");
     hm_json_begin_array(&w);
     for (size_t i = 0; i < plan->verdict_count; i++) {
@@ -233,6 +224,44 @@ hm_status hm_plan_parse(hm_json *root, const char *name, hm_plan *plan, hm_error
     return status == HM_OK ? hm_json_refuse_rest(root, name, error) : status;
 }
 
+/* ---- is it about this place ----------------------------------------------------------------- */
+
+static bool has_form(const char *path, const char *folder, const char *name, size_t digits) {
+    size_t length = strlen(folder);
+    size_t more = strlen(name);
+    return strncmp(path, folder, length) == 0 && strncmp(path + length, name, more) == 0 &&
+           strlen(path + length + more) == digits &&
+           strspn(path + length + more, "0123456789abcdef") == digits;
+}
+
+static bool is_staging(const hm_slot *slot, const char *path) {
+    return has_form(path, slot->relative, "/staging-", HM_STORE_ID_SIZE);
+}
+
+static bool is_own(const hm_slot *slot, const char *path) {
+    return is_staging(slot, path) ||
+           has_form(path, slot->relative, "/versions/", HM_VERSION_DIGITS);
+}
+
+/* A directory that somebody put into the place of `current`. */
+static bool is_current(const hm_slot *slot, const char *path) {
+    return has_form(path, slot->relative, "/current", 0);
+}
+
+/* Whatever it says, nothing is moved or removed but what a plan for this model can be about. */
+static hm_status check_plan(const hm_slot *slot, const hm_plan *plan, hm_error **error) {
+    bool good =
+        plan->id[0] != '\0' && (plan->staged != NULL) == (plan->install[0] != '\0') &&
+        (plan->staged == NULL || is_staging(slot, plan->staged)) &&
+        (plan->held_path == NULL || (plan->held != NULL && (is_own(slot, plan->held_path) ||
+                                                            is_current(slot, plan->held_path))));
+    for (size_t i = 0; i < plan->removed.count; i++) {
+        const char *path = plan->removed.list[i];
+        good = good && (is_own(slot, path) || has_form(path, "quarantine", "/", HM_STORE_ID_SIZE));
+    }
+    return good ? HM_OK : malformed("it is not about this model", error);
+}
+
 /* ---- carrying out --------------------------------------------------------------------------- */
 
 static char *journal_path(const hm_slot *slot) {
@@ -305,6 +334,9 @@ hm_status hm_slot_recover(hm_slot *slot, hm_error **error) {
     hm_status status = hm_store_read_json(slot->store, path, format_member, &doc, &there, error);
     if (status == HM_OK && there) {
         status = hm_plan_parse(hm_json_root(doc), what, &plan, &cause);
+        if (status == HM_OK) {
+            status = check_plan(slot, &plan, &cause);
+        }
         if (status != HM_OK) {
             return status == HM_REFUSED
                        ? hm_store_fail_damaged(slot->store, path, hm_error_message(cause), error)

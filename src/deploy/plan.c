@@ -52,8 +52,14 @@ static bool set_text(char **place, const char *text) {
     return text == NULL || text[0] == '\0' || *place != NULL;
 }
 
+/* A signature that is good, of something else than this model, is nobody's word for it. */
+static bool is_verified(hm_event_kind kind) {
+    return kind != HM_EVENT_REFUSED && kind != HM_EVENT_UNDECIDED && kind != HM_EVENT_QUARANTINED &&
+           kind != HM_EVENT_LET_THROUGH;
+}
+
 static bool set_signer(hm_event *event, const hm_report *report) {
-    if (report == NULL || !report->has_signer) {
+    if (report == NULL || !report->has_signer || !is_verified(event->kind)) {
         return true;
     }
     const hm_signer_identity *who = &report->signer;

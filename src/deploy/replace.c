@@ -45,8 +45,7 @@ typedef struct search {
     hm_check *check;
     hm_slot *slot;
     char found[HM_VERSION_DIGITS + 1]; /* "": none yet */
-    bool let_through;
-    hm_report *report; /* of the version that was found */
+    hm_report *report;                 /* of the version that was found */
     bad_versions bad;
 } search;
 
@@ -55,7 +54,10 @@ static void search_free(search *s) {
     hm_report_free(&s->report);
 }
 
-/* Verifies a version now, whatever was known of it. One that cannot be decided is passed over. */
+/*
+ * Verifies a version now, whatever was known of it. One that cannot be decided is passed over; but
+ * that a service is told to end says nothing against any version.
+ */
 static hm_status try_version(search *s, const hm_stored *version, hm_error **error) {
     HM_CLEANUP(hm_report_free) hm_report *report = NULL;
     hm_auto_error cause = NULL;
@@ -67,10 +69,12 @@ static hm_status try_version(search *s, const hm_stored *version, hm_error **err
         hm_stored_verify(s->slot, version, s->check->policy, &s->check->options, report, &cause);
     if (status == HM_OK || status == HM_LET_THROUGH) {
         hm_check_copy(s->found, version->digest);
-        s->let_through = status == HM_LET_THROUGH;
         s->report = report;
         report = NULL;
         return HM_OK;
+    }
+    if (s->check->stopped) {
+        return hm_error_move(error, &cause);
     }
     return status == HM_REFUSED ? bad_versions_add(&s->bad, version->digest, &cause, error) : HM_OK;
 }
@@ -200,33 +204,32 @@ static hm_status hold_others(search *s, hm_error **error) {
 }
 
 /*
- * A directory or file in the place of `current` is moved away, since a link cannot take its place.
- * What is in it is kept: somebody put it there.
+ * A directory in the place of `current` is moved away, since a link cannot take its place. What is
+ * in it is kept: somebody put it there. It is a step of its own, so that it is written down first.
  */
-static hm_status hold_stray(const hm_check *c, const hm_slot *slot, hm_plan *plan,
-                            const hm_error *cause, hm_error **error) {
+static hm_status hold_stray(const hm_check *c, hm_slot *slot, const hm_error *cause,
+                            hm_error **error) {
     struct stat st;
     hm_held *held = NULL;
+    hm_auto_plan plan = {.switches = false};
     hm_auto_free char *current = hm_textf("%s/current", slot->relative);
-    hm_auto_free char *aside = hm_textf("%s/staging-%s", slot->relative, plan->id);
     hm_auto_free char *source = current != NULL ? hm_store_path(slot->store, current) : NULL;
-    if (aside == NULL || source == NULL) {
+    if (source == NULL) {
         return hm_fail_memory(error);
     }
-    int top = slot->store->fd;
-    if (!slot->strange || fstatat(top, current, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+    if (!slot->strange || fstatat(slot->store->fd, current, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
         !S_ISDIR(st.st_mode)) {
         return HM_OK; /* a link or file is replaced in one step */
     }
-    if (renameat(top, current, top, aside) != 0) {
-        return hm_fail_errno(error, errno, "cannot move %s away", source);
+    hm_status status = hm_plan_init(slot, &plan, error);
+    if (status == HM_OK) {
+        status = hm_plan_hold(slot, &plan, current, source, NULL, cause, NULL, &held, error);
     }
-    hm_status status = hm_plan_hold(slot, plan, aside, source, NULL, cause, NULL, &held, error);
     if (status == HM_OK) {
         c->report->store.quarantine = hm_strdup(held->id);
         status = c->report->store.quarantine != NULL ? HM_OK : hm_fail_memory(error);
     }
-    return status;
+    return status == HM_OK ? hm_slot_carry_out(slot, &plan, error) : status;
 }
 
 /* First `current` is switched, then the bad version moves: nobody ever opens a path to nowhere. */
@@ -242,7 +245,7 @@ static hm_status plan_failure(search *s, hm_plan *plan, const hm_error *cause, h
         if (status == HM_OK) {
             status = c->current[0] != '\0'
                          ? hold(s->slot, plan, c->current, cause, c->report, error)
-                         : hold_stray(c, s->slot, plan, cause, error);
+                         : hold_stray(c, s->slot, cause, error);
         }
     }
     if (status == HM_OK && c->current[0] != '\0') {

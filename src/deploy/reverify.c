@@ -114,6 +114,25 @@ hm_status hm_stored_intact(const hm_slot *slot, const hm_stored *version, bool *
     return status;
 }
 
+static const hm_stored_proof *find_proof(const hm_stored *version, const char *name) {
+    for (size_t i = 0; i < version->proof_count; i++) {
+        if (strcmp(version->proofs[i].name, name) == 0) {
+            return &version->proofs[i];
+        }
+    }
+    return NULL;
+}
+
+/*
+ * What the version's name is a digest of, or a signature or statement. The list of files proves
+ * nothing: who can put a file there can put it into the list.
+ */
+static bool belongs(const hm_stored *version, const hm_entry *entry) {
+    return entry->kind == HM_ENTRY_FILE && find_file(version, entry->name) != NULL &&
+           (hm_manifest_find(&version->manifest, entry->name, 0) != NULL ||
+            find_proof(version, entry->name) != NULL);
+}
+
 /*
  * Nothing may lie beside what was put there, wherever a signature leaves something out: whoever
  * serves the directory serves that too.
@@ -126,7 +145,7 @@ static hm_status refuse_extra(const place *at, const hm_stored *version, hm_repo
     hm_status status = walk(at, &folder, &tree, error);
     for (size_t i = 0; i < tree.count && status == HM_OK; i++) {
         const hm_entry *entry = &tree.entries[i];
-        if (entry->kind == HM_ENTRY_FILE && find_file(version, entry->name) != NULL) {
+        if (belongs(version, entry)) {
             continue;
         }
         hm_finding finding = {.reason = HM_REASON_EXTRA_FILE,
@@ -267,6 +286,42 @@ bool hm_stored_proofs_same(const hm_stored *version, const hm_proofs *proofs) {
     return same;
 }
 
+/* ---- signature files ------------------------------------------------------------------------ */
+
+static bool is_at(const place *at, const char *name, const char *path) {
+    size_t folder = (size_t)(strrchr(at->path, '/') + 1 - at->path);
+    return path != NULL && strncmp(path, at->path, folder) == 0 && strcmp(path + folder, name) == 0;
+}
+
+/* Whether a claim that was believed was read from there, or found its statement good there. */
+static bool is_believed(const hm_verification *job, const place *at, const hm_stored_proof *proof) {
+    bool found = false;
+    for (size_t i = 0; i < job->claim_count; i++) {
+        const hm_claim *claim = job->claims[i];
+        const char *from = claim->place != NULL ? claim->place : job->options->signature;
+        bool is_signature = claim->fingerprint[0] != '\0' && is_at(at, proof->name, from);
+        bool is_statement =
+            claim->provenance_file.length > 0 && is_at(at, proof->name, claim->provenance);
+        found = found || (proof->is_signature ? is_signature : is_statement);
+    }
+    return found;
+}
+
+/* A single file's signature sees nothing beside it, and what is listed as one need not be one. */
+static hm_status refuse_unbelieved(const hm_verification *job, const place *at,
+                                   const hm_stored *version, hm_error **error) {
+    bool judged = job->options->signature != NULL || job->options->signature_count > 0;
+    for (size_t i = 0; i < version->proof_count && version->file != NULL && judged; i++) {
+        const hm_stored_proof *proof = &version->proofs[i];
+        if (!is_believed(job, at, proof)) {
+            return hm_fail(error, HM_REFUSED, HM_REASON_EXTRA_FILE,
+                           "%s in the version %s of %s is no signature that is believed",
+                           proof->name, version->digest, at->path);
+        }
+    }
+    return HM_OK;
+}
+
 /* ---- the whole ------------------------------------------------------------------------------ */
 
 /* A rule that believes no signature must not be given any. */
@@ -338,6 +393,9 @@ hm_status hm_stored_verify(const hm_slot *slot, const hm_stored *version, const 
     if (status == HM_OK || status == HM_LET_THROUGH) {
         hm_auto_error extra = NULL;
         hm_status alone = refuse_extra(&at, version, report, &extra);
+        if (alone == HM_OK) {
+            alone = refuse_unbelieved(&job, &at, version, &extra);
+        }
         if (alone != HM_OK) {
             return hm_error_move(error, &extra);
         }

@@ -124,6 +124,16 @@ static hm_status look_for_journal(hm_slot *slot, hm_error **error) {
     return HM_OK;
 }
 
+static hm_status read_state(hm_slot *slot, bool forget, hm_error **error) {
+    hm_auto_error cause = NULL;
+    hm_status status = hm_slot_state_read(slot, &slot->state, &cause);
+    if (status != HM_OK && forget && !hm_error_is_memory(cause)) {
+        hm_slot_state_free(&slot->state);
+        return HM_OK;
+    }
+    return status == HM_OK ? HM_OK : hm_error_move(error, &cause);
+}
+
 static hm_status open_place(hm_slot *slot, uint64_t flags, hm_error **error) {
     bool look = (flags & HM_SLOT_READ) != 0;
     slot->exists = hm_store_taken(slot->store, slot->relative);
@@ -142,7 +152,7 @@ static hm_status open_place(hm_slot *slot, uint64_t flags, hm_error **error) {
         status = read_current(slot, error);
     }
     if (status == HM_OK && slot->exists) {
-        status = hm_slot_state_read(slot, &slot->state, error);
+        status = read_state(slot, (flags & HM_SLOT_FORGET) != 0, error);
     }
     if (status == HM_OK && slot->exists) {
         status = look ? look_for_journal(slot, error) : hm_slot_recover(slot, error);

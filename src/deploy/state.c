@@ -54,7 +54,7 @@ hm_status hm_slot_state_add(hm_slot_state *state, hm_activation *activation, hm_
         activation->user = NULL;
         return HM_OK;
     }
-    if (state->count >= HM_STORE_HISTORY_LIMIT) {
+    if (last != NULL && state->count >= HM_STORE_HISTORY_LIMIT) {
         free(state->history[0].user);
         memmove(state->history, state->history + 1, --state->count * sizeof(hm_activation));
     }
@@ -139,7 +139,9 @@ static hm_status take_version(hm_json *object, const char *name, char *version, 
         memcpy(version, text.data, text.length);
         version[text.length] = '\0';
     }
-    return status;
+    return status == HM_OK && strspn(version, "0123456789abcdef") != text.length
+               ? hm_fail(error, HM_REFUSED, HM_REASON_MALFORMED, "\"%s\" is no version", name)
+               : status;
 }
 
 static hm_status read_activation(hm_json *object, hm_slot_state *state, hm_error **error) {

@@ -203,6 +203,21 @@ static hm_status fail_no_store(const char *path, hm_error **error) {
     return status;
 }
 
+/* Where others may put things, what they put there first would be taken for the store's own. */
+static hm_status refuse_shared(const hm_store *store, hm_error **error) {
+    struct stat st;
+    if (stat(store->path, &st) != 0) {
+        return hm_fail_errno(error, errno, "cannot open the store %s", store->path);
+    }
+    if ((st.st_mode & (S_IWGRP | S_IWOTH)) == 0) {
+        return HM_OK;
+    }
+    (void)hm_fail(error, HM_UNDECIDED, HM_REASON_NONE,
+                  "the directory %s can be changed by other users", store->path);
+    hm_error_add_hint(error, "make a directory of its own for the store, mode 755");
+    return HM_UNDECIDED;
+}
+
 /* The directory itself; `store->fd` stays -1 where nothing is and nothing is to be made. */
 static hm_status open_directory(hm_store *store, hm_error **error) {
     const char *given = store->config->store;
@@ -225,6 +240,9 @@ static hm_status open_directory(hm_store *store, hm_error **error) {
     }
     /* Whoever only looks believes nothing of what he sees. */
     hm_status status = look ? HM_OK : hm_check_own_directory(store->path, error);
+    if (status == HM_OK && !look) {
+        status = refuse_shared(store, error);
+    }
     if (status == HM_OK) {
         store->fd = open(store->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     }

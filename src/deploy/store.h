@@ -165,6 +165,7 @@ HM_MUST_USE hm_status hm_slot_open(hm_store *store, const char *name, uint64_t f
                                    hm_error **error);
 #define HM_SLOT_READ (UINT64_C(1) << 1)     /* only look, without the lock */
 #define HM_SLOT_EXISTING (UINT64_C(1) << 2) /* ::HM_USAGE when the store knows no such model */
+#define HM_SLOT_FORGET (UINT64_C(1) << 3)   /* a state.json that cannot be read counts as none */
 void hm_slot_close(hm_slot *slot);
 #define hm_auto_slot HM_CLEANUP(hm_slot_close) hm_slot
 
@@ -200,14 +201,21 @@ HM_MUST_USE hm_status hm_slot_last_good(const hm_slot *slot, char *digest, hm_er
 HM_MUST_USE hm_status hm_stored_verify(const hm_slot *slot, const hm_stored *version,
                                        const hm_policy *policy, const hm_gate_options *options,
                                        hm_report *report, hm_error **error);
-/* Whether, as far as their file system tells, its files are as they were when it was deployed. */
 /* Whether its bytes, and those of its signature files, are those that were deployed; reads all. */
 HM_MUST_USE hm_status hm_stored_same(const hm_slot *slot, const hm_stored *version,
                                      const hm_gate_options *options, bool *same, hm_error **error);
 /* Whether these are the signature and provenance files that it has. */
 bool hm_stored_proofs_same(const hm_stored *version, const struct hm_proofs *proofs);
+/* Whether, as far as their file system tells, its files are as they were when it was deployed. */
 HM_MUST_USE hm_status hm_stored_intact(const hm_slot *slot, const hm_stored *version, bool *intact,
                                        hm_error **error);
+
+/*
+ * `*cause` left it undecided whether the current version is good. ::HM_REFUSED when that is because
+ * somebody spoiled it: what it is made of is gone, of another kind, or not to be read by its owner.
+ */
+HM_MUST_USE hm_status hm_slot_judge_spoiled(const hm_slot *slot, hm_error **cause,
+                                            hm_error **error);
 
 /* ---- quarantine ----------------------------------------------------------------------------- */
 

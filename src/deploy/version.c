@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* version.json: what a version is, where it came from, and what its files looked like. */
-#include "deploy/store.h"
+#include "deploy/tell.h"
 
 #include "base/json.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 static const char format_member[] = "hallmark-version";
 static const char what[] = "version";
@@ -34,15 +31,6 @@ void hm_stored_free(hm_stored *version) {
 }
 
 /* ---- writing -------------------------------------------------------------------------------- */
-
-static void member_text(hm_json_writer *w, const char *name, const char *text) {
-    hm_json_name(w, name);
-    if (text != NULL) {
-        hm_json_text(w, text);
-    } else {
-        hm_json_null(w);
-    }
-}
 
 /* One text each, since a model may have a million of them: "START END DIGEST NAME". */
 static void write_items(hm_json_writer *w, const hm_manifest *manifest) {
@@ -96,12 +84,12 @@ hm_status hm_stored_write(const hm_stored *version, hm_buf *out, hm_error **erro
     hm_json_member(&w, "digest", version->digest);
     hm_json_member(&w, "id", version->id);
     hm_json_member_time(&w, "deployed", version->deployed);
-    member_text(&w, "source", version->source);
+    hm_tell_member(&w, "source", version->source);
     hm_json_member_bool(&w, "let_through", version->let_through);
-    member_text(&w, "signer", version->signer);
-    member_text(&w, "fingerprint", version->fingerprint);
+    hm_tell_member(&w, "signer", version->signer);
+    hm_tell_member(&w, "fingerprint", version->fingerprint);
     hm_json_member_number(&w, "key_version", version->key_version);
-    member_text(&w, "file", version->file);
+    hm_tell_member(&w, "file", version->file);
     hm_json_member_number(&w, "file_count", version->file_count);
     hm_json_member_number(&w, "byte_count", version->byte_count);
     write_items(&w, &version->manifest);
@@ -305,6 +293,10 @@ static hm_status read_facts(hm_json *root, hm_stored *version, hm_error **error)
     }
     if (status == HM_OK) {
         status = take_optional(root, "file", &version->file, error);
+    }
+    if (status == HM_OK && version->file != NULL &&
+        (!hm_name_valid(hm_bytes_text(version->file)) || strchr(version->file, '/') != NULL)) {
+        status = malformed("its single file has no good name", error);
     }
     if (status == HM_OK) {
         status = hm_json_take_integer(root, what, "file_count", 0, &version->file_count, error);

@@ -2,8 +2,10 @@
 /* The recorder for commands that have no store open. */
 #include "record/recorder_state.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* As configured, else in the store, else where the caller's programs remember things. */
 static hm_status find_outbox(const hm_config *config, char **outbox, hm_error **error) {
@@ -25,13 +27,40 @@ static bool needs_outbox(const hm_config *config) {
     return config->alert_count > 0 || config->ledger != NULL || config->store != NULL;
 }
 
+/*
+ * A ledger in a store that is not there: it is not made by whoever first signs or verifies, or a
+ * slip in the store's name would leave a directory that no deployment takes for one.
+ */
+static hm_status check_store(const hm_config *config, hm_error **error) {
+    struct stat st;
+    if (config->ledger != NULL || config->store == NULL) {
+        return HM_OK;
+    }
+    hm_auto_free char *mark = hm_textf("%s/store.json", config->store);
+    if (mark == NULL) {
+        return hm_fail_memory(error);
+    }
+    if (stat(mark, &st) == 0 || (errno != ENOENT && errno != ENOTDIR)) {
+        return HM_OK; /* what else is wrong with it the ledger will find out */
+    }
+    (void)hm_fail(error, HM_UNDECIDED, HM_REASON_NONE,
+                  "there is no store at %s, and its ledger is where this is to be recorded",
+                  config->store);
+    hm_error_add_hint(error, "the first `hallmark deploy` to it makes it; or name another ledger "
+                             "with --ledger, or no store");
+    return HM_UNDECIDED;
+}
+
 hm_status hm_recorder_open(const hm_config *config, hm_recorder **recorder, hm_error **error) {
     HM_CLEANUP(hm_recorder_close) hm_recorder *made = NULL;
     hm_auto_free char *outbox = NULL;
     if (config == NULL || recorder == NULL) {
         return hm_fail(error, HM_USAGE, HM_REASON_NONE, "hm_recorder_open: an argument is missing");
     }
-    hm_status status = needs_outbox(config) ? find_outbox(config, &outbox, error) : HM_OK;
+    hm_status status = check_store(config, error);
+    if (status == HM_OK && needs_outbox(config)) {
+        status = find_outbox(config, &outbox, error);
+    }
     if (status == HM_OK) {
         status = hm_recorder_new(config, outbox, &made, error);
     }

@@ -242,8 +242,8 @@ def test_current_is_bent(store, bend, tmp_path):
     (report,) = check(store, expect=support.REFUSED)
     assert report["store"]["action"] == "activated" and report["store"]["current"] == new
     assert store.current() == new and store.stored() == sorted([old, new]) and store.is_sound()
-    news = [("refused", None), ("activated", new)]
-    news += [("quarantined", None)] if bend == "folder" else []
+    news = [("quarantined", None)] if bend == "folder" else []
+    news += [("refused", None), ("activated", new)]
     assert store.told()[-len(news):] == news
     held = [pathlib.Path(one["path"]) / "held" / "evil.py" for one in store.held()]
     assert [path.read_text() for path in held] == (["x"] if bend == "folder" else [])
@@ -455,6 +455,22 @@ def test_service_stops_in_the_middle_of_a_model(store):
     assert rc == 0 and store.current() == digest and store.held() == []
     assert service.heard[-1] == "STOPPING=1"
     assert [event for event in store.told() if event not in before] == []
+
+
+def test_service_stops_while_it_looks_for_a_good_version(store):
+    """That nobody waited for the verdict on the last good one is no reason to serve nothing."""
+    old, new = store.versions(2)
+    store.tamper(new)
+    store.file(old).parent.chmod(0o755)
+    os.truncate(store.file(old), 64 << 30)
+    service = Service(store, "--every", "1s", "--jobs", "1",
+                      env={"WATCHDOG_USEC": 400_000, "WATCHDOG_PID": ""})  # fmt: skip
+    service.wait_for("STATUS=verifying")
+    for _ in range(3):
+        service.wait_for("WATCHDOG=1")
+    rc, _, _ = service.end(seconds=5)
+    assert rc == 0 and store.current() == new and store.held() == []
+    assert store.told()[-1] == ("refused", new)
 
 
 def test_watchdog_of_another_process(store):

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Verified views, through the public header: what they hand out, and what they refuse. */
 #include "hallmark.h"
+#include "record_report.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -1008,6 +1009,10 @@ static void test_the_report_says_what_is_verified_yet(void **state) {
     assert_int_equal(hm_report_text(o.report, 0, &json, NULL), HM_OK);
     assert_non_null(strstr(json, "contents are verified when they are read"));
     hm_text_free(&json);
+    hm_event event = {.host = NULL};
+    bool none = false;
+    assert_int_equal(hm_event_of_report(o.report, &event, &none, NULL), HM_OK);
+    assert_true(none); /* the ledger does not say of it that it was verified */
     close_all(&o);
 }
 
