@@ -309,24 +309,18 @@ static hm_status connect_to(hm_ledger *ledger, int how, hm_error **error) {
 }
 
 /*
- * A writer that was killed in mid-step leaves a journal, by which the next to come undoes the step.
- * Who only reads may not, as SQLite sees it; but if the user may, it is done for him.
+ * A writer that was killed in mid-step leaves a journal, by which the next to come undoes the step;
+ * that may be a reader, at its first page or any later one. A connection that is read-only to SQLite
+ * could not. So a reader asks for a writable one, which without the right to write becomes read-only
+ * by itself, and forbids itself to write.
  */
 static hm_status connect_to_read(hm_ledger *ledger, hm_error **error) {
-    hm_auto_error cause = NULL;
-    hm_status status = connect_to(ledger, SQLITE_OPEN_READONLY, &cause);
-    if (status != HM_OK && ledger->state != NULL &&
-        api.extended_errcode(db_of(ledger)) == SQLITE_READONLY_ROLLBACK) {
-        close_file(ledger);
-        status = connect_to(ledger, SQLITE_OPEN_READWRITE, NULL);
-        if (ledger->state != NULL) {
-            close_file(ledger);
-        }
-        if (status == HM_OK) {
-            return connect_to(ledger, SQLITE_OPEN_READONLY, error);
-        }
+    hm_status status = connect_to(ledger, SQLITE_OPEN_READWRITE, error);
+    if (status == HM_OK &&
+        api.exec(db_of(ledger), "PRAGMA query_only = 1", NULL, NULL, NULL) != SQLITE_OK) {
+        status = fail(ledger, "open", error);
     }
-    return status == HM_OK ? HM_OK : hm_error_move(error, &cause);
+    return status;
 }
 
 static hm_status open_file(hm_ledger *ledger, const char *where, uint64_t flags, hm_error **error) {

@@ -14,6 +14,7 @@ import socket
 import sqlite3
 import stat
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -816,6 +817,31 @@ def test_journal_of_a_writer_that_was_killed(ledger, tmp_path):
     assert len(ledger.entries()) == 30
     assert not (tmp_path / "after" / "ledger.db-journal").exists()
     assert ledger.verify()["newest"]["sequence"] == 30 and check_chain(ledger) == 30
+
+
+DIES_WRITING = """
+import os, sqlite3, sys
+writer = sqlite3.connect(sys.argv[1], isolation_level=None)
+writer.executescript("PRAGMA cache_size = 1; PRAGMA cache_spill = 1; BEGIN IMMEDIATE;")
+for number in range(5000, 5100):
+    writer.execute("INSERT INTO entries VALUES (?, ?, ?, ?, 't', 'k', 'm', 'e')",
+                   (number, "x" * 300, "y" * 300, f"z{number}"))
+os._exit(0)
+"""
+
+
+def test_a_writer_is_killed_while_somebody_reads(ledger):
+    """The reader is at its first page of several when the journal is left behind."""
+    ledger.append(1000)
+    reader = subprocess.Popen(ledger.hallmark.command("log", "--json", "--ledger", ledger.uri),
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    time.sleep(0.5)  # it waits for room in the pipe
+    subprocess.run([sys.executable, "-c", DIES_WRITING, ledger.uri], check=True, timeout=60)
+    assert pathlib.Path(ledger.uri + "-journal").exists()
+    out, err = reader.communicate(timeout=60)
+    assert reader.returncode == 0, err.decode()
+    assert [json.loads(line)["sequence"] for line in out.splitlines()] == list(range(1, 1001))
+    assert check_chain(ledger) == 1000
 
 
 # ---- PostgreSQL ---------------------------------------------------------------------------------
