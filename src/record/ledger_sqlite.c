@@ -310,9 +310,9 @@ static hm_status connect_to(hm_ledger *ledger, int how, hm_error **error) {
 
 /*
  * A writer that was killed in mid-step leaves a journal, by which the next to come undoes the step;
- * that may be a reader, at its first page or any later one. A connection that is read-only to SQLite
- * could not. So a reader asks for a writable one, which without the right to write becomes read-only
- * by itself, and forbids itself to write.
+ * that may be a reader, at its first page or any later one. A connection that is read-only to
+ * SQLite could not. So a reader asks for a writable one, which without the right to write becomes
+ * read-only by itself, and forbids itself to write.
  */
 static hm_status connect_to_read(hm_ledger *ledger, hm_error **error) {
     hm_status status = connect_to(ledger, SQLITE_OPEN_READWRITE, error);
