@@ -729,7 +729,8 @@ HM_API HM_MUST_USE hm_status hm_recorder_open(const hm_config *config, hm_record
                                               hm_error **error);
 /**
  * Records what a report of a signing or verification says: `signed`, `verified`, `refused`,
- * `undecided` or `let-through`. Nothing for reports of other operations.
+ * `undecided` or `let-through`; of a view that was opened, `loaded`: to be recorded once its bytes
+ * were read. Nothing for reports of other operations.
  */
 HM_API HM_MUST_USE hm_status hm_recorder_add_report(hm_recorder *recorder, const hm_report *report,
                                                     hm_error **error);

@@ -14,8 +14,9 @@ static bool kind_of(const hm_report *report, hm_event_kind *kind) {
                    report->operation == HM_OPERATION_VERIFY;
     switch (report->status) {
     case HM_OK:
-        *kind = signs ? HM_EVENT_SIGNED : HM_EVENT_VERIFIED;
-        decides = decides && !report->read_later; /* nobody has read an opened view's content */
+        *kind = signs                ? HM_EVENT_SIGNED
+                : report->read_later ? HM_EVENT_LOADED /* a view: nobody need have read all of it */
+                                     : HM_EVENT_VERIFIED;
         break;
     case HM_REFUSED: *kind = HM_EVENT_REFUSED; break;
     case HM_UNDECIDED: *kind = HM_EVENT_UNDECIDED; break;

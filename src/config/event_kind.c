@@ -19,6 +19,7 @@ static const char *const words[HM_EVENT_KIND_COUNT] = {
     [HM_EVENT_KEY_ROTATED] = "key-rotated",
     [HM_EVENT_KEY_REVOKED] = "key-revoked",
     [HM_EVENT_ALERT_FAILED] = "alert-failed",
+    [HM_EVENT_LOADED] = "loaded",
 };
 
 const char *hm_event_word(hm_event_kind kind) {

@@ -23,6 +23,7 @@ typedef enum hm_event_kind {
     HM_EVENT_KEY_ROTATED,
     HM_EVENT_KEY_REVOKED,
     HM_EVENT_ALERT_FAILED, /* somebody could not be told of an event */
+    HM_EVENT_LOADED, /* a program got bytes of it, each verified before; not all need be read */
     HM_EVENT_KIND_COUNT,
 } hm_event_kind;
 

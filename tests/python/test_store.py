@@ -387,7 +387,7 @@ def test_the_loader_rolls_back(store, versions, tmp_path, place, ec):
         on_failure=lambda *failure: failures.append(failure),
     )  # fmt: skip
     assert loader.load_model("m")["weights.bin"] == b"version 2"
-    assert words(place)[-1] == "verified"
+    assert words(place)[-1] == "loaded"
     tamper(pathlib.Path(store.current("m"), "weights.bin"))
     with pytest.raises(hallmark.IntegrityError):
         loader.load_model("m")
@@ -434,7 +434,7 @@ def test_the_loader_records_without_a_store(tmp_path, signed, ec, monkeypatch):
     with pytest.raises(hallmark.IntegrityError):
         loader.load_model(signed)
     found = [entry.event for entry in hallmark.ledger.read(ledger=ledger)]
-    assert [event["event"] for event in found] == ["verified", "refused"]
+    assert [event["event"] for event in found] == ["loaded", "refused"]
     monkeypatch.setenv("HALLMARK_STATE_DIR", "none")
     ledger.unlink()
     ledger.mkdir()

@@ -24,12 +24,12 @@
     "\"time\":\"2026-01-05T20:31:07Z\"}"
 
 static void test_words(void **state) {
-    static const char *const expected[] = {"signed",      "verified",    "refused",
-                                           "undecided",   "let-through", "deployed",
-                                           "repaired",    "activated",   "rolled-back",
-                                           "deactivated", "quarantined", "released",
-                                           "purged",      "removed",     "key-rotated",
-                                           "key-revoked", "alert-failed"};
+    static const char *const expected[] = {"signed",      "verified",     "refused",
+                                           "undecided",   "let-through",  "deployed",
+                                           "repaired",    "activated",    "rolled-back",
+                                           "deactivated", "quarantined",  "released",
+                                           "purged",      "removed",      "key-rotated",
+                                           "key-revoked", "alert-failed", "loaded"};
     (void)state;
     assert_int_equal(HM_EVENT_KIND_COUNT - 1, sizeof expected / sizeof expected[0]);
     for (int i = 1; i < HM_EVENT_KIND_COUNT; i++) {
