@@ -134,7 +134,7 @@ class Worker:
     def tamper(self, world, name):
         """A byte of some version, behind the program's back."""
         versions = world.place(name) / "versions"
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, IndexError):  # there is none, or none any more
             digest = self.dice.choice(sorted(os.listdir(versions)))
             path = versions / digest / "model" / "layers" / "weights.bin"
             offset = self.dice.randrange(path.stat().st_size)
