@@ -251,20 +251,27 @@ class Server:
             self.figures["removed while it was read"] += 1
             return
         if found != world.known.get(digest) or signature not in world.signatures[digest]:
-            self.missing(world, name, digest, found)
+            self.missing(world, name, digest, found, folder)
             return
         self.figures["read and good"] += 1
 
-    def missing(self, world, name, digest, found):
-        """Some files may be gone when the version is being removed; those there are, are good."""
+    def missing(self, world, name, digest, found, folder):
+        """Some files may be gone when this copy is being removed; those there are, are good."""
         if f"{world.base} {name} {digest}" in self.tampering.keys():
             return
         good = world.known.get(digest, {})
         wrong = {path for path, value in found.items() if good.get(path) != value}
-        if wrong or world.current(name) == digest:
+        if wrong or self.is_current(world, name, folder):
             self.problems.append(f"served from {world.place(name)}: {digest}: {wrong or found}")
         else:
             self.figures["removed while it was read"] += 1
+
+    def is_current(self, world, name, folder):
+        """This very copy, not another one of the same version that took its place."""
+        try:
+            return os.path.samestat(os.fstat(folder), os.stat(world.place(name) / "current"))
+        except FileNotFoundError:
+            return False
 
     def until_stopped(self, results):
         while not self.stop.is_set() and not self.problems:
