@@ -731,12 +731,17 @@ def test_interrupted_signing(hallmark, ec, sign, verify, tree, number):
     old = (folder / "model.sig").read_bytes()
     numbers = random.Random(number)
     interrupted = replaced = 0
+
+    def heed():
+        if number != signal.SIGKILL:  # `nohup` has its children ignore one of them
+            signal.signal(number, signal.SIG_DFL)
+
     for attempt in range(400):
         if attempt >= 40 and interrupted > 0 and replaced > 0:
             break  # on a busy machine it takes more of them to meet both
         child = subprocess.Popen(hallmark.command("sign", folder, "--key", ec.private),
                                  env=hallmark.environment(), stdout=subprocess.DEVNULL,
-                                 stderr=subprocess.DEVNULL)  # fmt: skip
+                                 stderr=subprocess.DEVNULL, preexec_fn=heed)  # fmt: skip
         time.sleep(numbers.random() * took * 1.2)
         child.send_signal(number)
         status = child.wait(timeout=60)
