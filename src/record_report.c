@@ -26,15 +26,10 @@ static bool kind_of(const hm_report *report, hm_event_kind *kind) {
     return decides;
 }
 
-static bool copy(char **to, const char *text) {
-    *to = text != NULL && *text != '\0' ? hm_strdup(text) : NULL;
-    return text == NULL || *text == '\0' || *to != NULL;
-}
-
 /* "model" says nothing to who reads the ledger somewhere else. */
 static bool copy_place(char **to, const char *path) {
     hm_auto_free char *whole = path != NULL ? realpath(path, NULL) : NULL;
-    return copy(to, whole != NULL ? whole : path);
+    return hm_set_text(to, whole != NULL ? whole : path);
 }
 
 /* Digest and signer of what is good; of all else they would be claims. */
@@ -42,17 +37,17 @@ static bool copy_facts(const hm_report *report, hm_event *event) {
     const hm_signer_identity *who = &report->signer;
     if (report->status != HM_OK) {
         event->reason = report->reason;
-        return copy(&event->message, report->message);
+        return hm_set_text(&event->message, report->message);
     }
-    if (!copy(&event->digest, report->model_digest)) {
+    if (!hm_set_text(&event->digest, report->model_digest)) {
         return false;
     }
     if (!report->has_signer) {
         return true;
     }
     event->key_version = who->key_version;
-    return copy(&event->fingerprint, who->fingerprint) &&
-           copy(&event->signer, who->name != NULL ? who->name : who->fingerprint);
+    return hm_set_text(&event->fingerprint, who->fingerprint) &&
+           hm_set_text(&event->signer, who->name != NULL ? who->name : who->fingerprint);
 }
 
 hm_status hm_event_of_report(const hm_report *report, hm_event *event, bool *none,

@@ -8,6 +8,7 @@
 
 #include "hallmark.h"
 
+#include <dirent.h>
 #include <stdarg.h>
 #include <sys/types.h>
 
@@ -51,6 +52,8 @@ bool hm_grow(void *array_pointer, size_t count, size_t *capacity, size_t element
 char *hm_strdup(const char *text);
 char *hm_strndup(const char *text, size_t length);
 char *hm_textf(const char *format, ...) HM_PRINTF(1, 2);
+/* A copy of `text`, or NULL where there is none or it is empty. False when memory runs out. */
+bool hm_set_text(char **place, const char *text);
 
 void hm_auto_free_(void *pointer_pointer);
 /* Frees a list of texts and its elements. */
@@ -110,6 +113,8 @@ void hm_hex(const uint8_t *data, size_t length, char *text);
 void hm_buf_add_hex(hm_buf *buf, const uint8_t *data, size_t length);
 /* Takes lower-case hex of exactly `length` bytes and nothing else. */
 bool hm_unhex(hm_bytes text, uint8_t *data, size_t length);
+/* Whether a text is just so many digits of lower-case hex. */
+bool hm_is_hex(const char *text, size_t digits);
 /* Standard alphabet, padded, one line. */
 void hm_buf_add_base64(hm_buf *buf, hm_bytes data);
 typedef enum hm_base64_rule {
@@ -155,6 +160,11 @@ bool hm_time_parse(hm_bytes text, int64_t *time);
 
 void hm_fd_close(int *fd);
 #define hm_auto_fd HM_CLEANUP(hm_fd_close) int
+void hm_dir_close(DIR **dir);
+#define hm_auto_dir HM_CLEANUP(hm_dir_close) DIR *
+
+/* Writes all of it. False with errno. */
+bool hm_write_all(int fd, hm_bytes content);
 
 /*
  * Opens `path` beneath directory `dir`: no component leads above or outside it, none is a symbolic
@@ -235,6 +245,12 @@ HM_MUST_USE hm_status hm_state_directory(const char *name, const char *what, cha
                                          bool *none, hm_error **error);
 /* Makes a directory and those above it, for its owner alone; it must then be the caller's own. */
 HM_MUST_USE hm_status hm_make_own_directory(const char *path, hm_error **error);
+/*
+ * Reads what is remembered in a file of such a directory, both of which must be the caller's own.
+ * A file that is not there leaves `*there` false.
+ */
+HM_MUST_USE hm_status hm_state_read(const char *directory, const char *path, size_t limit,
+                                    hm_buf *file, bool *there, hm_error **error);
 /* Makes it if need be, and takes its lock; see hm_lock_file(). */
 HM_MUST_USE hm_status hm_state_lock(const char *directory, int *lock, hm_error **error);
 

@@ -43,6 +43,12 @@ char *hm_strdup(const char *text) {
     return strdup(text);
 }
 
+bool hm_set_text(char **place, const char *text) {
+    bool some = text != NULL && *text != '\0';
+    *place = some ? hm_strdup(text) : NULL;
+    return !some || *place != NULL;
+}
+
 char *hm_textf(const char *format, ...) {
     char *text = NULL;
     va_list args;
@@ -212,6 +218,10 @@ static int hex_value(uint8_t c) {
         return c - '0';
     }
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool hm_is_hex(const char *text, size_t digits) {
+    return strlen(text) == digits && strspn(text, "0123456789abcdef") == digits;
 }
 
 bool hm_unhex(hm_bytes text, uint8_t *data, size_t length) {

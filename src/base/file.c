@@ -16,6 +16,12 @@
 
 enum { PATH_CHUNK = 3500 }; /* bytes of path given to the kernel at once; its limit is 4096 */
 
+void hm_dir_close(DIR **dir) {
+    if (*dir != NULL) {
+        (void)closedir(*dir);
+    }
+}
+
 void hm_fd_close(int *fd) {
     if (*fd >= 0) {
         int saved = errno;
@@ -361,7 +367,7 @@ static void lock_all(const placement *places, size_t count) {
     }
 }
 
-static bool write_all(int fd, hm_bytes content) {
+bool hm_write_all(int fd, hm_bytes content) {
     while (content.length > 0) {
         ssize_t done = write(fd, content.data, content.length);
         if (done < 0 && errno == EINTR) {
@@ -394,7 +400,7 @@ static bool stage_aside(placement *place, hm_bytes content, mode_t mode) {
         return false;
     }
     place->stands_aside = true;
-    return write_all(fd, content) && fsync(fd) == 0;
+    return hm_write_all(fd, content) && fsync(fd) == 0;
 }
 
 /*
@@ -407,7 +413,7 @@ static bool stage(placement *place, const hm_new_file *file, mode_t mode) {
         bool unknown = errno == EISDIR || errno == EOPNOTSUPP || errno == ENOENT;
         return unknown && stage_aside(place, file->content, mode);
     }
-    if (!write_all(place->fd, file->content) || fsync(place->fd) != 0) {
+    if (!hm_write_all(place->fd, file->content) || fsync(place->fd) != 0) {
         return false;
     }
     if (file->rule == HM_WRITE_NEW) {

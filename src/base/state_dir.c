@@ -61,6 +61,17 @@ hm_status hm_make_own_directory(const char *path, hm_error **error) {
     return hm_check_own_directory(path, error);
 }
 
+hm_status hm_state_read(const char *directory, const char *path, size_t limit, hm_buf *file,
+                        bool *there, hm_error **error) {
+    struct stat st;
+    *there = lstat(path, &st) == 0 || (errno != ENOENT && errno != ENOTDIR);
+    if (!*there) {
+        return HM_OK;
+    }
+    hm_status status = hm_check_own_directory(directory, error);
+    return status == HM_OK ? hm_read_own_file(path, limit, file, error) : status;
+}
+
 hm_status hm_state_lock(const char *directory, int *lock, hm_error **error) {
     hm_auto_free char *path = hm_textf("%s/.lock", directory);
     hm_status status =

@@ -72,11 +72,6 @@ static hm_status add_proofs(const hm_proofs *proofs, hm_stored *version, hm_erro
     return HM_OK;
 }
 
-static bool set_text(char **place, const char *text) {
-    *place = text != NULL ? hm_strdup(text) : NULL;
-    return text == NULL || *place != NULL;
-}
-
 /* Everything but the manifest, which is lent. */
 static hm_status describe(const hm_gate_call *call, const hm_attempt *attempt,
                           const hm_proofs *proofs, const hm_stage *stage, hm_stored *version,
@@ -90,10 +85,10 @@ static hm_status describe(const hm_gate_call *call, const hm_attempt *attempt,
     version->key_version = report->has_signer ? who->key_version : 0;
     version->source = hm_store_found(call->source->path);
     bool good = version->source != NULL &&
-                set_text(&version->file, call->source->is_file ? call->source->name : NULL);
+                hm_set_text(&version->file, call->source->is_file ? call->source->name : NULL);
     if (good && report->has_signer) {
-        good = set_text(&version->signer, who->name != NULL ? who->name : who->fingerprint) &&
-               set_text(&version->fingerprint, who->fingerprint);
+        good = hm_set_text(&version->signer, who->name != NULL ? who->name : who->fingerprint) &&
+               hm_set_text(&version->fingerprint, who->fingerprint);
     }
     hm_status status = good ? add_proofs(proofs, version, error) : hm_fail_memory(error);
     return status == HM_OK ? add_files(attempt, proofs, stage, version, error) : status;

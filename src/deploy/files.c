@@ -10,12 +10,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static void close_dir(DIR **dir) {
-    if (*dir != NULL) {
-        closedir(*dir);
-    }
-}
-
 bool hm_store_taken(const hm_store *store, const char *relative) {
     hm_auto_fd fd =
         store->fd >= 0 ? hm_open_beneath(store->fd, relative, O_PATH | O_NOFOLLOW, false) : -1;
@@ -94,7 +88,7 @@ static int compare_texts(const void *a, const void *b) {
 
 /* Entries of an open directory; `fd` is used up. */
 static hm_status list_directory(int fd, const char *what, hm_texts *names, hm_error **error) {
-    HM_CLEANUP(close_dir) DIR *dir = fdopendir(fd);
+    hm_auto_dir dir = fdopendir(fd);
     if (dir == NULL) {
         int cause = errno;
         close(fd);

@@ -173,15 +173,11 @@ hm_status hm_held_read(const hm_store *store, const char *id, hm_held *held, hm_
                                 : hm_error_move(error, &cause);
 }
 
-static bool is_id(const char *text) {
-    return strlen(text) == HM_STORE_ID_SIZE && strspn(text, "0123456789abcdef") == HM_STORE_ID_SIZE;
-}
-
 hm_status hm_held_list(const hm_store *store, hm_texts *ids, hm_error **error) {
     HM_CLEANUP(hm_texts_free) hm_texts names = {0};
     hm_status status = hm_store_list(store, "quarantine", &names, error);
     for (size_t i = 0; i < names.count && status == HM_OK; i++) {
-        if (is_id(names.list[i])) {
+        if (hm_is_hex(names.list[i], HM_STORE_ID_SIZE)) {
             status = hm_texts_add(ids, names.list[i], error);
         }
     }

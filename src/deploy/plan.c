@@ -47,11 +47,6 @@ hm_status hm_plan_remove(hm_plan *plan, const char *relative, hm_error **error) 
     return hm_texts_add(&plan->removed, relative, error);
 }
 
-static bool set_text(char **place, const char *text) {
-    *place = text != NULL && text[0] != '\0' ? hm_strdup(text) : NULL;
-    return text == NULL || text[0] == '\0' || *place != NULL;
-}
-
 /* A signature that is good, of something else than this model, is nobody's word for it. */
 static bool is_verified(hm_event_kind kind) {
     return kind != HM_EVENT_REFUSED && kind != HM_EVENT_UNDECIDED && kind != HM_EVENT_QUARANTINED &&
@@ -64,8 +59,8 @@ static bool set_signer(hm_event *event, const hm_report *report) {
     }
     const hm_signer_identity *who = &report->signer;
     event->key_version = who->key_version;
-    return set_text(&event->signer, who->name != NULL ? who->name : who->fingerprint) &&
-           set_text(&event->fingerprint, who->fingerprint);
+    return hm_set_text(&event->signer, who->name != NULL ? who->name : who->fingerprint) &&
+           hm_set_text(&event->fingerprint, who->fingerprint);
 }
 
 hm_status hm_plan_add_event(const hm_slot *slot, hm_plan *plan, hm_event_kind kind,
@@ -75,10 +70,10 @@ hm_status hm_plan_add_event(const hm_slot *slot, hm_plan *plan, hm_event_kind ki
     hm_auto_free char *source =
         report != NULL && report->model_path != NULL ? hm_store_found(report->model_path) : NULL;
     hm_status status = hm_event_init(&made, kind, error);
-    bool good = status == HM_OK && set_text(&made.store, slot->store->path) &&
-                set_text(&made.model, slot->name) && set_text(&made.digest, digest) &&
-                set_text(&made.source, source) && set_signer(&made, report) &&
-                set_text(&made.message, cause != NULL ? hm_error_message(cause) : NULL);
+    bool good = status == HM_OK && hm_set_text(&made.store, slot->store->path) &&
+                hm_set_text(&made.model, slot->name) && hm_set_text(&made.digest, digest) &&
+                hm_set_text(&made.source, source) && set_signer(&made, report) &&
+                hm_set_text(&made.message, cause != NULL ? hm_error_message(cause) : NULL);
     made.reason = cause != NULL ? hm_error_reason(cause) : HM_REASON_NONE;
     if (status == HM_OK && !good) {
         status = hm_fail_memory(error);
@@ -110,13 +105,13 @@ hm_status hm_plan_hold(const hm_slot *slot, hm_plan *plan, const char *path, con
     made->since = plan->time;
     made->reason = cause != NULL ? hm_error_reason(cause) : HM_REASON_NONE;
     memcpy(made->event, event->id, sizeof made->event);
-    bool good = set_text(&made->model, slot->name) && set_text(&made->source, source) &&
-                set_text(&made->digest, digest) && set_text(&plan->held_path, path) &&
-                set_text(&made->message, cause != NULL ? hm_error_message(cause) : NULL) &&
-                set_text(&event->quarantine, made->id);
+    bool good = hm_set_text(&made->model, slot->name) && hm_set_text(&made->source, source) &&
+                hm_set_text(&made->digest, digest) && hm_set_text(&plan->held_path, path) &&
+                hm_set_text(&made->message, cause != NULL ? hm_error_message(cause) : NULL) &&
+                hm_set_text(&event->quarantine, made->id);
     if (good && report != NULL) {
         free(report->store.quarantine);
-        good = set_text(&report->store.quarantine, made->id);
+        good = hm_set_text(&report->store.quarantine, made->id);
     }
     *held = made;
     return good ? HM_OK : hm_fail_memory(error);

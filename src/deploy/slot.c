@@ -12,11 +12,6 @@
 static const char before[] = "versions/";
 static const char behind[] = "/model";
 
-static bool is_digest(const char *text) {
-    return strlen(text) == HM_VERSION_DIGITS &&
-           strspn(text, "0123456789abcdef") == HM_VERSION_DIGITS;
-}
-
 char *hm_slot_version_path(const hm_slot *slot, const char *digest) {
     return hm_textf("%s/versions/%s", slot->relative, digest);
 }
@@ -53,7 +48,7 @@ static hm_status read_current(hm_slot *slot, hm_error **error) {
     if (length == LENGTH && strncmp(text, before, sizeof before - 1) == 0 &&
         strcmp(text + LENGTH - (sizeof behind - 1), behind) == 0) {
         text[LENGTH - (sizeof behind - 1)] = '\0';
-        slot->strange = !is_digest(text + sizeof before - 1);
+        slot->strange = !hm_is_hex(text + sizeof before - 1, HM_VERSION_DIGITS);
     }
     if (!slot->strange) {
         memcpy(slot->current, text + sizeof before - 1, sizeof slot->current);

@@ -196,21 +196,6 @@ void hm_stage_close(hm_stage *stage) {
     stage->relative = NULL;
 }
 
-static bool write_all(int fd, hm_bytes content) {
-    while (content.length > 0) {
-        ssize_t done = write(fd, content.data, content.length);
-        if (done < 0 && errno == EINTR) {
-            continue;
-        }
-        if (done <= 0) {
-            return false;
-        }
-        content.data += done;
-        content.length -= (size_t)done;
-    }
-    return true;
-}
-
 hm_status hm_stage_add(hm_stage *stage, const char *name, hm_bytes content, hm_error **error) {
     hm_auto_fd fd = create_file(stage, name);
     if (fd < 0 && (errno == EEXIST || errno == ENOTDIR || errno == EISDIR)) {
@@ -220,7 +205,7 @@ hm_status hm_stage_add(hm_stage *stage, const char *name, hm_bytes content, hm_e
         hm_error_add_hint(error, "sign it again with the signature in another place");
         return status;
     }
-    return fd >= 0 && write_all(fd, content) && finish_file(stage, fd)
+    return fd >= 0 && hm_write_all(fd, content) && finish_file(stage, fd)
                ? HM_OK
                : fail_write(stage, name, error);
 }

@@ -85,12 +85,6 @@ static hm_status add_name(key_names *names, const char *name, hm_error **error) 
     return found.base != NULL && found.name != NULL ? HM_OK : hm_fail_memory(error);
 }
 
-static void close_directory(DIR **dir) {
-    if (*dir != NULL) {
-        (void)closedir(*dir);
-    }
-}
-
 static int compare_names(const void *a, const void *b) {
     const key_name *x = a, *y = b;
     if (x->version != y->version) {
@@ -100,7 +94,7 @@ static int compare_names(const void *a, const void *b) {
 }
 
 static hm_status scan(const char *path, key_names *names, hm_error **error) {
-    HM_CLEANUP(close_directory) DIR *dir = opendir(path);
+    hm_auto_dir dir = opendir(path);
     hm_status status = HM_OK;
     if (dir == NULL) {
         return hm_fail_errno(error, errno, "cannot open the keyring %s", path);

@@ -112,12 +112,6 @@ static void pending_free(pending *todo) {
     free(todo->paths);
 }
 
-static void close_dir(DIR **dir) {
-    if (*dir != NULL) {
-        closedir(*dir);
-    }
-}
-
 static hm_status visit(hm_tree *tree, const hm_ignore *ignore, pending *todo, int dir,
                        const char *parent, const char *component, hm_error **error) {
     hm_auto_free char *path =
@@ -156,7 +150,7 @@ static hm_status read_directory(hm_tree *tree, const hm_ignore *ignore, pending 
     if (fd < 0) {
         return hm_fail_errno(error, errno, "cannot list %s in %s", shown, model->path);
     }
-    HM_CLEANUP(close_dir) DIR *dir = fdopendir(fd);
+    hm_auto_dir dir = fdopendir(fd);
     if (dir == NULL) {
         int cause = errno;
         close(fd);

@@ -66,15 +66,9 @@ static hm_status read_file(const char *directory, const char *path, const hm_led
                            hm_ledger_seen *seen, hm_error **error) {
     hm_auto_buf file = {.data = NULL};
     hm_auto_error cause = NULL;
-    struct stat st;
-    if (lstat(path, &st) != 0 && (errno == ENOENT || errno == ENOTDIR)) {
-        return HM_OK;
-    }
-    hm_status status = hm_check_own_directory(directory, &cause);
-    if (status == HM_OK) {
-        status = hm_read_own_file(path, SEEN_FILE_LIMIT, &file, &cause);
-    }
-    if (status == HM_OK) {
+    bool there = false;
+    hm_status status = hm_state_read(directory, path, SEEN_FILE_LIMIT, &file, &there, &cause);
+    if (status == HM_OK && there) {
         status = parse(hm_buf_view(&file), path, ledger, seen, &cause);
     }
     if (status == HM_OK || hm_error_is_memory(cause)) {

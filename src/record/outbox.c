@@ -60,15 +60,9 @@ static int compare_names(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-static void close_directory(DIR **dir) {
-    if (*dir != NULL) {
-        closedir(*dir);
-    }
-}
-
 hm_status hm_outbox_list(const char *directory, const char *suffix, char ***names, size_t *count,
                          hm_error **error) {
-    HM_CLEANUP(close_directory) DIR *dir = opendir(directory);
+    hm_auto_dir dir = opendir(directory);
     size_t capacity = 0;
     *names = NULL;
     *count = 0;

@@ -83,16 +83,10 @@ static hm_status read_seen(const char *directory, const char *path, const hm_exp
                            const hm_pubkey *admin, seen *before, hm_error **error) {
     hm_auto_buf file = {.data = NULL};
     hm_auto_error cause = NULL;
-    struct stat st;
+    bool there = false;
     *before = (seen){.version = 0};
-    if (lstat(path, &st) != 0 && (errno == ENOENT || errno == ENOTDIR)) {
-        return HM_OK;
-    }
-    hm_status status = hm_check_own_directory(directory, &cause);
-    if (status == HM_OK) {
-        status = hm_read_own_file(path, SEEN_FILE_LIMIT, &file, &cause);
-    }
-    if (status == HM_OK) {
+    hm_status status = hm_state_read(directory, path, SEEN_FILE_LIMIT, &file, &there, &cause);
+    if (status == HM_OK && there) {
         status = parse(hm_buf_view(&file), path, found, admin, before, &cause);
     }
     if (status == HM_OK) {
