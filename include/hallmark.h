@@ -961,16 +961,32 @@ typedef struct hm_view hm_view;
 
 typedef struct hm_view_options {
     size_t size;
-    uint64_t flags;                  /**< None yet: 0. */
-    const hm_verify_options *verify; /**< Where signatures lie, and so on; may be NULL. Its threads
-                                          and progress are for reading contents; besides
-                                          `progress_context` nothing of it is needed later. Threads
-                                          that read at once call the function at once. */
-    uint64_t remember;               /**< Bytes of verified shards that are kept in memory for
+    uint64_t flags; /**< None yet: 0. */
+    const hm_verify_options
+        *verify;       /**< Where signatures lie, and so on; may be NULL. Its number of
+                                          threads is for reading contents as well; nothing of it is
+                                          needed later. */
+    uint64_t remember; /**< Bytes of verified shards that are kept in memory for
                                           hm_view_read(), but at least one shard; 0: 256 MiB. */
 } hm_view_options;
 #define HM_VIEW_OPTIONS_INIT                                                                       \
     { .size = sizeof(hm_view_options) }
+
+/** Of one call that reads contents. */
+typedef struct hm_view_read_options {
+    size_t size;
+    uint64_t flags;          /**< ::HM_VIEW_UNTOUCHED or 0. */
+    hm_progress_fn progress; /**< May be NULL. Stops this call, and no other thread's. */
+    void *progress_context;
+} hm_view_read_options;
+#define HM_VIEW_READ_OPTIONS_INIT                                                                  \
+    { .size = sizeof(hm_view_read_options) }
+
+/**
+ * Nothing was written to the target yet, so that its memory is taken from the system as it is
+ * filled: ::HM_UNDECIDED before anything is read when there is not as much.
+ */
+#define HM_VIEW_UNTOUCHED (UINT64_C(1) << 1)
 
 /**
  * Verifies the signatures, which files there are, the sizes that shards state, and the statements
@@ -996,16 +1012,19 @@ HM_API uint64_t hm_view_size(const hm_view *view, size_t index);
 HM_API size_t hm_view_find(const hm_view *view, const char *name);
 /** Whether parts of a file can be verified alone (hm_view_read()): the signature has shards. */
 HM_API bool hm_view_lazy(const hm_view *view, size_t index);
+/** Whether a file is in sealed memory by now. */
+HM_API bool hm_view_loaded(const hm_view *view, size_t index);
 /**
  * Reads and verifies files whole, each once, unless that was done.
  * @param indices NULL: all files.
+ * @param options May be NULL.
  * @return ::HM_REFUSED digest-mismatch, pinned-digest-mismatch or changed-while-reading (another
  *         size or kind than at opening), naming the file and the shard: then none of these files is
  *         loaded. ::HM_UNDECIDED when it cannot be read, is stopped, or needs more memory than
  *         there is: that is found before reading, and the message says how much.
  */
 HM_API HM_MUST_USE hm_status hm_view_load(hm_view *view, const size_t *indices, size_t count,
-                                          hm_error **error);
+                                          const hm_view_read_options *options, hm_error **error);
 /**
  * A new descriptor of a file's sealed memory, read-only, with an offset of its own and closed by
  * exec; the caller closes it. It may outlive the view. Loads the file if need be. Of small files,
@@ -1018,13 +1037,15 @@ HM_API HM_MUST_USE hm_status hm_view_map(hm_view *view, size_t index, const void
 /**
  * Copies bytes of a file to `target`, after verifying the shards that hold them; a shard is read
  * and verified once while it is remembered. Of a loaded file: from its memory. A file without
- * shards is loaded.
- * @param target Memory that no other process can write to. Whole shards are digested there; it
- *               holds only what is verified, or zeros, when the call returns.
+ * shards is loaded, but where all of it is asked for: that is read to `target` alone.
+ * @param target  Memory that no other process can write to. Whole shards, and whole files, are
+ *                digested there; it holds only what is verified, or zeros, when the call returns.
+ * @param options May be NULL.
  * @return As hm_view_load(); ::HM_USAGE when the file ends before.
  */
 HM_API HM_MUST_USE hm_status hm_view_read(hm_view *view, size_t index, uint64_t offset,
-                                          void *target, size_t length, hm_error **error);
+                                          void *target, size_t length,
+                                          const hm_view_read_options *options, hm_error **error);
 HM_API void hm_view_close(hm_view **view);
 
 #ifdef __cplusplus

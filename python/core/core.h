@@ -173,6 +173,7 @@ HM_PY_FUNCTION(hm_py_inspect);
 HM_PY_FUNCTION(hm_py_view_open);
 HM_PY_FUNCTION(hm_py_view_files);
 HM_PY_FUNCTION(hm_py_view_load);
+HM_PY_FUNCTION(hm_py_view_loaded);
 HM_PY_FUNCTION(hm_py_view_fd);
 HM_PY_FUNCTION(hm_py_view_read);
 HM_PY_FUNCTION(hm_py_config_load);

@@ -68,6 +68,7 @@ static PyMethodDef functions[] = {
     {"view_open", hm_py_view_open, METH_VARARGS, NULL},
     {"view_files", hm_py_view_files, METH_VARARGS, NULL},
     {"view_load", hm_py_view_load, METH_VARARGS, NULL},
+    {"view_loaded", hm_py_view_loaded, METH_VARARGS, NULL},
     {"view_fd", hm_py_view_fd, METH_VARARGS, NULL},
     {"view_read", hm_py_view_read, METH_VARARGS, NULL},
     {"config_load", hm_py_config_load, METH_VARARGS, NULL},
@@ -150,6 +151,7 @@ static const struct {
     {"GATE_LEAVE_BAD", HM_GATE_LEAVE_BAD},
     {"GATE_ROUTINE", HM_GATE_ROUTINE},
     {"GC_DRY_RUN", HM_GC_DRY_RUN},
+    {"VIEW_UNTOUCHED", HM_VIEW_UNTOUCHED},
 };
 
 static int fill(PyObject *module) {

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#define READ_AT_ONCE ((size_t)16 << 20) /* between looks at signals */
+#define SMALL ((uint64_t)1 << 20) /* what is read so fast that nobody wants to stop it */
 
 static const char name[] = "hallmark.view";
 
@@ -13,12 +13,6 @@ typedef struct view_object {
     hm_view *view;
     PyObject *policy; /* the capsule */
     PyObject *path;   /* of the model: bytes */
-    /*
-     * Who is to be told of progress: the library knows one context for the view's whole life. The
-     * call may end while another thread reads a shard and tells, too; so there is a lock on it.
-     */
-    hm_py_call *telling;
-    pthread_mutex_t lock;
 } view_object;
 
 /* ---- its life ------------------------------------------------------------------------------- */
@@ -30,20 +24,17 @@ static void destroy(PyObject *capsule) {
         hm_model_close(&object->model);
         Py_XDECREF(object->policy);
         Py_XDECREF(object->path);
-        (void)pthread_mutex_destroy(&object->lock);
         PyMem_Free(object);
     }
 }
 
 static PyObject *new_capsule(view_object **made) {
     view_object *object = PyMem_Calloc(1, sizeof(*object));
-    if (object == NULL || pthread_mutex_init(&object->lock, NULL) != 0) {
-        PyMem_Free(object);
+    if (object == NULL) {
         return PyErr_NoMemory();
     }
     PyObject *capsule = PyCapsule_New(object, name, destroy);
     if (capsule == NULL) {
-        (void)pthread_mutex_destroy(&object->lock);
         PyMem_Free(object);
         return NULL;
     }
@@ -53,20 +44,6 @@ static PyObject *new_capsule(view_object **made) {
 
 static view_object *view_of(PyObject *capsule) {
     return PyCapsule_GetPointer(capsule, name);
-}
-
-static bool progress_of_view(void *context, uint64_t done, uint64_t total) {
-    view_object *object = context;
-    (void)pthread_mutex_lock(&object->lock);
-    bool on = object->telling == NULL || hm_py_progress(object->telling, done, total);
-    (void)pthread_mutex_unlock(&object->lock);
-    return on;
-}
-
-static void tell(view_object *object, hm_py_call *call) {
-    (void)pthread_mutex_lock(&object->lock);
-    object->telling = call;
-    (void)pthread_mutex_unlock(&object->lock);
 }
 
 /* Raises, with a report: contents are verified here, and a refusal must be one that is recorded. */
@@ -135,12 +112,10 @@ static PyObject *open_run(PyObject *module, open_call *c, PyObject *capsule, PyO
     }
     c->verify.ignore = c->ignore.list;
     c->verify.ignore_count = c->ignore.count;
-    c->verify.progress = progress_of_view;
-    c->verify.progress_context = c->object;
+    c->verify.progress = hm_py_progress;
+    c->verify.progress_context = &c->call;
     c->call.work = open_work;
-    tell(c->object, &c->call);
     bool ran = hm_py_run(&c->call, progress);
-    tell(c->object, NULL);
     hm_py_policy_end(policy);
     return hm_py_outcome(module, &c->call, ran, "verify", c->path);
 }
@@ -205,6 +180,28 @@ HM_PY_FUNCTION(hm_py_view_files) {
     return files;
 }
 
+/* ---- calls that read contents --------------------------------------------------------------- */
+
+static hm_view_read_options told(hm_py_call *call) {
+    hm_view_read_options how = HM_VIEW_READ_OPTIONS_INIT;
+    how.progress = hm_py_progress;
+    how.progress_context = call;
+    return how;
+}
+
+/* None, or NULL with an exception. */
+static PyObject *run(PyObject *module, const view_object *object, hm_py_call *call,
+                     PyObject *progress) {
+    if (!hm_py_run(call, progress)) {
+        hm_error_free(&call->error);
+        return NULL;
+    }
+    if (call->status != HM_OK) {
+        return failed(module, object, call->status, &call->error);
+    }
+    Py_RETURN_NONE;
+}
+
 /* ---- load ----------------------------------------------------------------------------------- */
 
 typedef struct load_call {
@@ -216,7 +213,8 @@ typedef struct load_call {
 
 static void load_work(hm_py_call *call) {
     load_call *c = (load_call *)call;
-    call->status = hm_view_load(c->object->view, c->indices, c->count, &call->error);
+    const hm_view_read_options how = told(call);
+    call->status = hm_view_load(c->object->view, c->indices, c->count, &how, &call->error);
 }
 
 /* An index beyond the last is the caller's mistake, which the library need not see. */
@@ -253,22 +251,6 @@ static bool take_indices(PyObject *tuple, load_call *c) {
     return true;
 }
 
-static PyObject *load_run(PyObject *module, load_call *c, PyObject *progress) {
-    c->call.work = load_work;
-    tell(c->object, &c->call);
-    bool ran = hm_py_run(&c->call, progress);
-    tell(c->object, NULL);
-    if (!ran) {
-        hm_error_free(&c->call.error);
-        return NULL;
-    }
-    if (c->call.status != HM_OK) {
-        return failed(module, c->object, c->call.status, &c->call.error);
-    }
-    Py_RETURN_NONE;
-}
-
-/* One at a time for each view: its caller sees to that. */
 HM_PY_FUNCTION(hm_py_view_load) {
     PyObject *capsule;
     PyObject *indices;
@@ -281,7 +263,8 @@ HM_PY_FUNCTION(hm_py_view_load) {
     if (PyArg_ParseTuple(args, "OOO:view_load", &capsule, &indices, &progress)) {
         c->object = view_of(capsule);
         if (c->object != NULL && take_indices(indices, c)) {
-            result = load_run(module, c, progress);
+            c->call.work = load_work;
+            result = run(module, c->object, &c->call, progress);
         }
     }
     PyMem_Free(c->indices);
@@ -291,58 +274,85 @@ HM_PY_FUNCTION(hm_py_view_load) {
 
 /* ---- bytes ---------------------------------------------------------------------------------- */
 
-/* A descriptor, which is the caller's. */
-HM_PY_FUNCTION(hm_py_view_fd) {
+/* (view, index) */
+static const view_object *take_file(PyObject *args, size_t *index) {
     PyObject *capsule;
     PyObject *number;
+    const view_object *object =
+        PyArg_ParseTuple(args, "OO", &capsule, &number) ? view_of(capsule) : NULL;
+    return object != NULL && take_index(number, object->view, index) ? object : NULL;
+}
+
+HM_PY_FUNCTION(hm_py_view_loaded) {
+    size_t index = 0;
+    (void)module;
+    const view_object *object = take_file(args, &index);
+    return object != NULL ? PyBool_FromLong(hm_view_loaded(object->view, index)) : NULL;
+}
+
+/* A descriptor, which is the caller's. */
+HM_PY_FUNCTION(hm_py_view_fd) {
     size_t index = 0;
     int fd = -1;
     hm_error *error = NULL;
-    const view_object *object =
-        PyArg_ParseTuple(args, "OO:view_fd", &capsule, &number) ? view_of(capsule) : NULL;
-    if (object == NULL || !take_index(number, object->view, &index)) {
+    const view_object *object = take_file(args, &index);
+    if (object == NULL) {
         return NULL;
     }
     hm_status status = hm_view_fd(object->view, index, &fd, &error);
     return status == HM_OK ? PyLong_FromLong(fd) : failed(module, object, status, &error);
 }
 
+typedef struct read_call {
+    hm_py_call call;
+    view_object *object;
+    size_t index;
+    uint64_t offset, address, length, flags;
+} read_call;
+
+static void read_work(hm_py_call *call) {
+    const read_call *c = (const read_call *)call;
+    hm_view_read_options how = told(call);
+    how.flags = c->flags;
+    call->status =
+        hm_view_read(c->object->view, c->index, c->offset, (unsigned char *)(uintptr_t)c->address,
+                     (size_t)c->length, &how, &call->error);
+}
+
+/* A few bytes come from a shard that is remembered, often enough: no thread for them. */
+static PyObject *read_small(PyObject *module, read_call *c) {
+    Py_BEGIN_ALLOW_THREADS;
+    read_work(&c->call);
+    Py_END_ALLOW_THREADS;
+    if (c->call.status != HM_OK) {
+        return failed(module, c->object, c->call.status, &c->call.error);
+    }
+    Py_RETURN_NONE;
+}
+
 /*
  * Reads into memory that the caller holds, given by its address: what takes a buffer of an object
- * is in the limited API only from 3.11 on. A piece at a time, so that Ctrl-C is seen.
+ * is in the limited API only from 3.11 on.
  */
 HM_PY_FUNCTION(hm_py_view_read) {
     PyObject *capsule;
     PyObject *number;
-    uint64_t offset = 0;
-    uint64_t address = 0;
-    uint64_t length = 0;
-    size_t index = 0;
-    hm_error *error = NULL;
-    hm_status status = HM_OK;
-    const view_object *object =
-        PyArg_ParseTuple(args, "OOO&O&O&:view_read", &capsule, &number, hm_py_uint64, &offset,
-                         hm_py_uint64, &address, hm_py_uint64, &length)
-            ? view_of(capsule)
-            : NULL;
-    if (object == NULL || !take_index(number, object->view, &index)) {
-        return NULL;
+    PyObject *progress;
+    PyObject *result = NULL;
+    read_call *c = PyMem_Calloc(1, sizeof(*c));
+    if (c == NULL) {
+        return PyErr_NoMemory();
     }
-    unsigned char *target = (unsigned char *)(uintptr_t)address;
-    while (length > 0 && status == HM_OK) {
-        size_t piece = length < READ_AT_ONCE ? (size_t)length : READ_AT_ONCE;
-        if (PyErr_CheckSignals() != 0) {
-            return NULL;
+    if (PyArg_ParseTuple(args, "OOO&O&O&O&O:view_read", &capsule, &number, hm_py_uint64, &c->offset,
+                         hm_py_uint64, &c->address, hm_py_uint64, &c->length, hm_py_uint64,
+                         &c->flags, &progress)) {
+        c->object = view_of(capsule);
+        if (c->object != NULL && take_index(number, c->object->view, &c->index)) {
+            c->call.work = read_work;
+            result = c->length < SMALL ? read_small(module, c)
+                                       : run(module, c->object, &c->call, progress);
         }
-        Py_BEGIN_ALLOW_THREADS;
-        status = hm_view_read(object->view, index, offset, target, piece, &error);
-        Py_END_ALLOW_THREADS;
-        offset += piece;
-        target += piece;
-        length -= piece;
     }
-    if (status != HM_OK) {
-        return failed(module, object, status, &error);
-    }
-    Py_RETURN_NONE;
+    PyMem_Free(c);
+    return result;
 }

@@ -78,6 +78,7 @@ DEPLOY_FULL: Final[int]
 GATE_LEAVE_BAD: Final[int]
 GATE_ROUTINE: Final[int]
 GC_DRY_RUN: Final[int]
+VIEW_UNTOUCHED: Final[int]
 
 def _set_make_error(
     make_error: Callable[[int, str, str, str, Optional[_Report]], BaseException], /
@@ -195,9 +196,17 @@ def view_open(
 ) -> Tuple[int, _Report, Optional[_View]]: ...
 def view_files(view: _View, /) -> Tuple[Tuple[bytes, int, bool], ...]: ...
 def view_load(view: _View, indices: Tuple[int, ...], progress: _Progress, /) -> None: ...
+def view_loaded(view: _View, index: int, /) -> bool: ...
 def view_fd(view: _View, index: int, /) -> int: ...
 def view_read(
-    view: _View, index: int, offset: int, address: int, length: int, /
+    view: _View,
+    index: int,
+    offset: int,
+    address: int,
+    length: int,
+    flags: int,
+    progress: _Progress,
+    /,
 ) -> None: ...
 def config_load(path: Optional[bytes], /) -> _Config: ...
 def config_set(config: _Config, name: str, value: bytes, /) -> None: ...

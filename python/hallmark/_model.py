@@ -16,6 +16,7 @@ from typing import (
     TYPE_CHECKING,
     Any,
     BinaryIO,
+    Callable,
     Dict,
     Iterable,
     Iterator,
@@ -44,6 +45,7 @@ from hallmark._values import (
 from hallmark._verbs import _logged, _not_verified, _told
 
 _LAZY_BUFFER = 64 * 1024
+_PAGES_FROM = 1 << 20  # bytes: memory of so much comes from the system, untouched
 
 if TYPE_CHECKING:
     _Buffer = Any  # what supports the buffer protocol; collections.abc.Buffer is of Python 3.12
@@ -82,15 +84,23 @@ class _Reader(io.RawIOBase):
         with memoryview(buffer).cast("B") as target:
             count = max(min(len(target), self._size - self._at), 0)
             if count > 0:
-                read_into(self._view, self._index, self._at, target[:count])
+                _read_into(self._view, self._index, self._at, target[:count])
         self._at += count
         return count
 
 
-def read_into(view: _core._View, index: int, offset: int, target: memoryview) -> None:
+def _read_into(
+    view: _core._View,
+    index: int,
+    offset: int,
+    target: memoryview,
+    flags: int = 0,
+    progress: Optional[Callable[[int, int], object]] = None,
+) -> None:
     """Fills writable memory, which ctypes holds while the core writes to it."""
     held = ctypes.c_char.from_buffer(target)
-    _core.view_read(view, index, offset, ctypes.addressof(held), target.nbytes)
+    address = ctypes.addressof(held)
+    _core.view_read(view, index, offset, address, target.nbytes, flags, progress)
 
 
 class Model(Mapping[str, bytes]):
@@ -192,14 +202,46 @@ class Model(Mapping[str, bytes]):
         finally:
             os.close(descriptor)
 
-    def private_buffer(self, name: Optional[str] = None) -> memoryview:
-        """A file's bytes like `buffer`, but writable: pages that are written to become copies of
-        one's own. Each call makes a mapping of its own. Frameworks want tensors so."""
+    def private_buffer(self, name: Optional[str] = None, progress: Progress = None) -> memoryview:
+        """A file's bytes like `buffer`, but writable, as frameworks want them for tensors, and for
+        this caller alone: each call gives memory of its own. Of a file that is loaded it is mapped,
+        and pages that are written to become copies; any other is read, and verified, right there.
+
+        :param progress: as for `hallmark.sign`.
+        """
         index = self._index(name)
-        if self._files[index][1] == 0:
+        size = self._files[index][1]
+        if size == 0:
             self._load((index,))
             return memoryview(bytearray())
-        return memoryview(self._map(index, mmap.ACCESS_COPY))
+        if _core.view_loaded(self._opened(), index):
+            return memoryview(self._map(index, mmap.ACCESS_COPY))
+        return self._read(index, 0, size, progress)
+
+    def part(self, start: int, end: int, name: Optional[str] = None) -> memoryview:
+        """Bytes of a file, from `start` to before `end`, as writable memory of the caller's own.
+        Where there are shards, only those that hold these bytes are read and verified."""
+        index = self._index(name)
+        self._check_range(index, start, end)
+        return self._read(index, start, end, None)
+
+    def _read(self, index: int, start: int, end: int, progress: Progress) -> memoryview:
+        length = end - start
+        flags = 0
+        if length < _PAGES_FROM:
+            memory = memoryview(bytearray(length))
+        else:
+            pages = mmap.mmap(-1, length, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            memory = memoryview(pages)
+            flags = _core.VIEW_UNTOUCHED
+        if length > 0:
+            with _logged("load", self._report.path), telling(progress) as tell:
+                _read_into(self._opened(), index, start, memory, flags, tell)
+        return memory
+
+    def _check_range(self, index: int, start: int, end: int) -> None:
+        if not 0 <= start <= end <= self._files[index][1]:
+            raise ValueError("beyond the end of the file")
 
     def read(self, name: Optional[str] = None) -> bytes:
         """A file's bytes, as a copy."""
@@ -227,12 +269,10 @@ class Model(Mapping[str, bytes]):
         only those that hold these bytes are read and verified."""
         index = self._index(name)
         with memoryview(target).cast("B") as bytes_:
-            if offset < 0 or offset + len(bytes_) > self._files[index][1]:
-                raise ValueError("beyond the end of the file")
-            if not self._files[index][2]:
-                self._load((index,))
+            self._check_range(index, offset, offset + len(bytes_))
             if len(bytes_) > 0:
-                read_into(self._opened(), index, offset, bytes_)
+                with _logged("load", self._report.path):
+                    _read_into(self._opened(), index, offset, bytes_)
 
     def path(self, name: Optional[str] = None) -> str:
         """A path under which this process, with all its threads, can open the verified bytes while

@@ -4,7 +4,6 @@ used where they lie in the verified memory."""
 
 from __future__ import annotations
 
-import mmap
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, BinaryIO, Dict, List, Mapping, Optional, Tuple, Type, Union
@@ -100,9 +99,10 @@ def load_file(
     tensors: Dict[str, Any] = {}
     with opening(model, policy, key, signature, name, jobs, progress) as opened:
         files = [file] if file is not None else _files(opened)
-        opened.load(*files, progress=progress)
+        if len(files) > 1:
+            opened.load(*files, progress=progress)  # side by side
         for each in files:
-            for tensor, value in _Whole(opened, each).all(kind, device).items():
+            for tensor, value in _Whole(opened, each, progress).all(kind, device).items():
                 if tensor in tensors:
                     unsupported(f"tensor {tensor!r} is in two files")
                 tensors[tensor] = value
@@ -137,10 +137,10 @@ def _placed(kind: str, device: Any, tensor: Any) -> Any:
 
 
 class _Whole:
-    """A file that is verified whole, and mapped."""
+    """A file that is verified whole."""
 
-    def __init__(self, model: Model, file: Optional[str]) -> None:
-        memory = model.private_buffer(file)
+    def __init__(self, model: Model, file: Optional[str], progress: Progress = None) -> None:
+        memory = model.private_buffer(file, progress)
         length = _tensors.header_length(bytes(memory[: _tensors.LENGTH]), len(memory))
         text = bytes(memory[_tensors.LENGTH : _tensors.LENGTH + length])
         self.header = _tensors.parse_header(text, len(memory))
@@ -169,24 +169,13 @@ class _Parts:
         self.header = _tensors.parse_header(text, size)
 
     def take(self, start: int, end: int) -> memoryview:
-        memory = _memory(end - start)
-        self._model.read_into(memory, self._file, start)
-        return memory
-
-
-def _memory(length: int) -> memoryview:
-    """Memory of one's own; where it is much, pages that nobody has touched."""
-    if length < 1 << 20:
-        return memoryview(bytearray(length))
-    return memoryview(mmap.mmap(-1, length, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+        return self._model.part(start, end, self._file)
 
 
 def _make(kind: str, tensor: _tensors.Tensor, memory: memoryview) -> Any:
     if tensor.start % tensor.item_size != 0:
         # Kernels may count on it that an item does not lie across its own size.
-        copy = _memory(len(memory))
-        copy[:] = memory
-        memory = copy
+        memory = memoryview(bytearray(memory))
     return _tensors.make(kind, tensor.dtype, tensor.shape, memory)
 
 

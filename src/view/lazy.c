@@ -21,6 +21,7 @@ typedef struct request {
     uint64_t offset;
     uint64_t end;
     uint8_t *target;
+    const hm_view_read_options *how;
 } request;
 
 static uint64_t shard_size(const hm_view_file *file) {
@@ -167,7 +168,9 @@ static hm_status check_claim(const request *wanted, const hm_claim *claim, uint6
 /* Reads the surroundings without believing them. */
 static hm_status read_around(const request *wanted, const surrounding *around, hm_error **error) {
     HM_CLEANUP(hm_reading_free)
-    hm_reading reading = {.view = wanted->view, .hash = wanted->file->lazy->promise.manifest.hash};
+    hm_reading reading = {.view = wanted->view,
+                          .how = wanted->how,
+                          .hash = wanted->file->lazy->promise.manifest.hash};
     hm_range range = {.file = wanted->index,
                       .offset = around->start,
                       .length = around->end - around->start,
@@ -345,7 +348,9 @@ static hm_status plan(const request *wanted, bool *there, turn *now, hm_error **
 /* Shards that nobody reads yet are read side by side; then what others were reading is there. */
 static hm_status take_turn(const request *wanted, bool *there, bool *done, hm_error **error) {
     hm_view *view = wanted->view;
-    turn now = {.reading = {.view = view, .hash = wanted->file->lazy->promise.manifest.hash}};
+    turn now = {.reading = {.view = view,
+                            .how = wanted->how,
+                            .hash = wanted->file->lazy->promise.manifest.hash}};
     hm_status status = plan(wanted, there, &now, error);
     if (status == HM_OK) {
         status = hm_reading_run(&now.reading, error);
@@ -365,14 +370,15 @@ static hm_status take_turn(const request *wanted, bool *there, bool *done, hm_er
 }
 
 hm_status hm_view_read_shards(hm_view *view, size_t index, uint64_t offset, uint8_t *target,
-                              size_t length, hm_error **error) {
+                              size_t length, const hm_view_read_options *how, hm_error **error) {
     const hm_view_file *file = &view->files[index];
     request wanted = {.view = view,
                       .index = index,
                       .file = file,
                       .offset = offset,
                       .end = offset + length,
-                      .target = target};
+                      .target = target,
+                      .how = how};
     uint64_t first = offset / shard_size(file);
     uint64_t count = (wanted.end - 1) / shard_size(file) - first + 1;
     hm_auto_free bool *there = hm_alloc((size_t)count, sizeof(bool));

@@ -20,6 +20,7 @@ enum {
 /* One loading: the files it is about, and memory that the view gets if all goes well. */
 typedef struct loading {
     hm_view *view;
+    const hm_view_read_options *how;
     size_t *files;
     size_t count;
     hm_memory **made;
@@ -144,8 +145,9 @@ static hm_status refuse_unlisted(const hm_view *view, const hm_entry *entry, hm_
                    entry->name, view->model->path);
 }
 
-/* What an empty file holds is known since its size is. */
-static hm_status add_ranges(hm_reading *reading, size_t index, const layout *as, hm_error **error) {
+/* `target`: where the file goes to. What an empty file holds is known since its size is. */
+static hm_status add_ranges(hm_reading *reading, size_t index, const layout *as, uint8_t *target,
+                            hm_error **error) {
     const hm_view *view = reading->view;
     const hm_view_file *file = &view->files[index];
     uint64_t size = file->entry->size;
@@ -164,13 +166,16 @@ static hm_status add_ranges(hm_reading *reading, size_t index, const layout *as,
         if (reading->from_memory) {
             range.offset += file->offset;
         } else if (size > 0) {
-            range.sink = (hm_sink){.kind = HM_SINK_MEMORY,
-                                   .memory = file->memory->data + file->offset + (size_t)start};
+            range.sink = (hm_sink){.kind = HM_SINK_MEMORY, .memory = target + (size_t)start};
         }
         status = hm_reading_add(reading, range, item, error);
         start = end;
     } while (status == HM_OK && start < size);
     return status;
+}
+
+static uint8_t *place_of(const hm_view_file *file) {
+    return file->memory != NULL ? file->memory->data + file->offset : NULL;
 }
 
 /* ---- steps ---------------------------------------------------------------------------------- */
@@ -187,12 +192,14 @@ static hm_status seal_made(loading *job, size_t first, hm_error **error) {
 static hm_status fill(loading *job, const bool *chosen, const layout *as, hm_manifest *found,
                       hm_error **error) {
     hm_view *view = job->view;
-    HM_CLEANUP(hm_reading_free) hm_reading reading = {.view = view, .hash = as->how.hash};
+    HM_CLEANUP(hm_reading_free)
+    hm_reading reading = {.view = view, .how = job->how, .hash = as->how.hash};
     reading.pinned = as->claim != NULL && as->claim->pinned;
     size_t first = job->made_count;
     hm_status status = make_room(job, chosen, error);
     for (size_t i = 0; i < job->count && status == HM_OK; i++) {
-        status = chosen[i] ? add_ranges(&reading, job->files[i], as, error) : HM_OK;
+        uint8_t *target = chosen[i] ? place_of(&view->files[job->files[i]]) : NULL;
+        status = chosen[i] ? add_ranges(&reading, job->files[i], as, target, error) : HM_OK;
     }
     if (status == HM_OK) {
         status = hm_reading_run(&reading, error);
@@ -237,7 +244,10 @@ static hm_status compare_with(loading *job, const hm_claim *claim, const bool *f
                               hm_error **error) {
     const layout as = layout_of(claim);
     HM_CLEANUP(hm_reading_free)
-    hm_reading reading = {.view = job->view, .hash = as.how.hash, .from_memory = true};
+    hm_reading reading = {.view = job->view,
+                          .how = job->how,
+                          .hash = as.how.hash,
+                          .from_memory = true};
     reading.pinned = claim->pinned;
     hm_status status = HM_OK;
     for (size_t i = 0; i < job->count && status == HM_OK; i++) {
@@ -246,7 +256,7 @@ static hm_status compare_with(loading *job, const hm_claim *claim, const bool *f
         bool held =
             filled[i] && (first == claim || hm_view_same_promise(first, claim, file->entry->name));
         if (!held && hm_view_covers(claim, file)) {
-            status = add_ranges(&reading, job->files[i], &as, error);
+            status = add_ranges(&reading, job->files[i], &as, NULL, error);
         }
     }
     return status == HM_OK ? hm_reading_run(&reading, error) : status;
@@ -274,6 +284,16 @@ static hm_status check_filled(const loading *job, hm_error **error) {
     return HM_OK;
 }
 
+hm_status hm_view_check_memory(uint64_t bytes, const char *what, bool lazy, hm_error **error) {
+    hm_status status = hm_memory_check(bytes, what, error);
+    if (status != HM_OK) {
+        hm_error_add_hint(error, lazy ? "read parts of it instead: its signature has shards"
+                                      : "a signature with shards (`hallmark sign --shards`) lets "
+                                        "parts of it be read and verified by themselves");
+    }
+    return status;
+}
+
 static hm_status check_memory(const loading *job, hm_error **error) {
     uint64_t bytes = 0;
     bool lazy = true;
@@ -286,13 +306,7 @@ static hm_status check_memory(const loading *job, hm_error **error) {
     }
     const hm_view *view = job->view;
     const char *what = job->count == 1 ? view->files[job->files[0]].entry->name : view->model->path;
-    hm_status status = bytes > 0 ? hm_memory_check(bytes, what, error) : HM_OK;
-    if (status != HM_OK) {
-        hm_error_add_hint(error, lazy ? "read parts of it instead: its signature has shards"
-                                      : "a signature with shards (`hallmark sign --shards`) lets "
-                                        "parts of it be read and verified by themselves");
-    }
-    return status;
+    return bytes > 0 ? hm_view_check_memory(bytes, what, lazy, error) : HM_OK;
 }
 
 /* From now on it is the view's. What small files share needs no descriptor any more. */
@@ -361,8 +375,9 @@ static hm_status loading_init(loading *job, const size_t *indices, size_t count,
     return HM_OK;
 }
 
-hm_status hm_view_load_files(hm_view *view, const size_t *indices, size_t count, hm_error **error) {
-    HM_CLEANUP(loading_free) loading job = {.view = view};
+hm_status hm_view_load_files(hm_view *view, const size_t *indices, size_t count,
+                             const hm_view_read_options *how, hm_error **error) {
+    HM_CLEANUP(loading_free) loading job = {.view = view, .how = how};
     hm_status status = loading_init(&job, indices, count, error);
     if (status == HM_OK && job.count > 0) {
         status = run(&job, error);
@@ -377,12 +392,13 @@ hm_status hm_view_load_files(hm_view *view, const size_t *indices, size_t count,
     return HM_OK;
 }
 
-hm_status hm_view_measure_files(hm_view *view, const hm_measure_options *how, hm_manifest *found,
+hm_status hm_view_measure_files(hm_view *view, const hm_measure_options *options,
+                                const hm_view_read_options *how, hm_manifest *found,
                                 hm_error **error) {
-    HM_CLEANUP(loading_free) loading job = {.view = view};
-    const layout as = {.how = *how};
-    *found = (hm_manifest){.method = how->method, .hash = how->hash};
-    found->shard_size = how->method == HM_METHOD_SHARDS ? how->shard_size : 0;
+    HM_CLEANUP(loading_free) loading job = {.view = view, .how = how};
+    const layout as = {.how = *options};
+    *found = (hm_manifest){.method = options->method, .hash = options->hash};
+    found->shard_size = options->method == HM_METHOD_SHARDS ? options->shard_size : 0;
     hm_status status = loading_init(&job, NULL, 0, error);
     hm_auto_free bool *all = hm_alloc(view->file_count, sizeof(bool));
     if (all == NULL) {
@@ -400,4 +416,24 @@ hm_status hm_view_measure_files(hm_view *view, const hm_measure_options *how, hm
         status = hm_fail(error, HM_UNDECIDED, HM_REASON_NONE, "%s was digested twice", twice->name);
     }
     return status == HM_OK ? keep(&job, error) : status;
+}
+
+hm_status hm_view_read_whole(hm_view *view, size_t index, uint8_t *target,
+                             const hm_view_read_options *how, hm_error **error) {
+    const hm_view_file *file = &view->files[index];
+    const hm_claim *claim = first_claim(view, file);
+    if (claim == NULL) {
+        return refuse_unlisted(view, file->entry, error);
+    }
+    const layout as = layout_of(claim);
+    HM_CLEANUP(hm_reading_free)
+    hm_reading reading = {.view = view, .how = how, .hash = as.how.hash, .pinned = claim->pinned};
+    hm_status status = add_ranges(&reading, index, &as, target, error);
+    if (status == HM_OK) {
+        status = hm_reading_run(&reading, error);
+    }
+    if (status != HM_OK) {
+        explicit_bzero(target, (size_t)file->entry->size);
+    }
+    return status;
 }

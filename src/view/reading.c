@@ -138,8 +138,8 @@ hm_status hm_reading_run(hm_reading *reading, hm_error **error) {
         .range_count = reading->count,
         .jobs = view->jobs,
         .stop_on_change = true,
-        .progress = view->progress,
-        .progress_context = view->progress_context,
+        .progress = reading->how->progress,
+        .progress_context = reading->how->progress_context,
     };
     if (reading->count == 0) {
         return HM_OK;

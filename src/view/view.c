@@ -130,35 +130,44 @@ static hm_status list_claims(hm_view *view, hm_error **error) {
 
 /* The largest shards are those that are read: others are held against what was read. */
 static void find_lazy(const hm_view *view, hm_view_file *file) {
+    const hm_claim *first = NULL;
     const hm_claim *largest = NULL;
+    bool shards = file->entry->size > 0;
     file->single = true;
     for (size_t c = 0; c < view->claim_count; c++) {
         const hm_claim *claim = view->claims[c];
         if (!hm_view_covers(claim, file)) {
             continue;
         }
-        if (!has_shards(claim) || file->entry->size == 0) {
-            file->lazy = NULL;
-            return;
-        }
+        first = first != NULL ? first : claim;
+        shards = shards && has_shards(claim);
         file->single = file->single &&
-                       (largest == NULL || hm_view_same_promise(largest, claim, file->entry->name));
+                       (first == claim || hm_view_same_promise(first, claim, file->entry->name));
         bool larger = largest == NULL ||
                       claim->promise.manifest.shard_size > largest->promise.manifest.shard_size;
         largest = larger ? claim : largest;
     }
-    file->lazy = largest;
+    file->lazy = shards ? largest : NULL;
 }
 
 /* ---- opening -------------------------------------------------------------------------------- */
+
+/* What opening reads is told to whom the options name. */
+static hm_view_read_options while_opening(const hm_view *view) {
+    hm_view_read_options how = HM_VIEW_READ_OPTIONS_INIT;
+    how.progress = view->job.options->progress;
+    how.progress_context = view->job.options->progress_context;
+    return how;
+}
 
 /* A pinned model digest is of all contents: they are read now. */
 static hm_status measure_all(void *context, hm_claim *claim, const hm_measure_options *options,
                              hm_error **error) {
     hm_view *view = context;
+    const hm_view_read_options how = while_opening(view);
     hm_status status = list_files(view, claim, error);
     if (status == HM_OK) {
-        status = hm_view_measure_files(view, options, &claim->found, error);
+        status = hm_view_measure_files(view, options, &how, &claim->found, error);
     }
     for (size_t i = 0; i < claim->tree.count && status == HM_OK; i++) {
         claim->states[i] = claim->wanted[i] ? HM_FILE_READ : HM_FILE_UNREAD;
@@ -177,6 +186,7 @@ static hm_status refuse_let_through(hm_error **error) {
 }
 
 static hm_status prepare(hm_view *view, const hm_claim *told, hm_error **error) {
+    const hm_view_read_options how = while_opening(view);
     hm_status status = list_claims(view, error);
     if (status == HM_OK) {
         status = list_files(view, told, error);
@@ -185,8 +195,9 @@ static hm_status prepare(hm_view *view, const hm_claim *told, hm_error **error) 
         find_lazy(view, &view->files[i]);
     }
     /* What was read already has to be what every signature says, too. */
-    return status == HM_OK && view->memory_count > 0 ? hm_view_load_files(view, NULL, 0, error)
-                                                     : status;
+    return status == HM_OK && view->memory_count > 0
+               ? hm_view_load_files(view, NULL, 0, &how, error)
+               : status;
 }
 
 static hm_status verify(hm_view *view, hm_report *report, hm_error **error) {
@@ -234,8 +245,6 @@ static hm_status open_view(hm_view *view, const hm_view_options *options, hm_rep
     }
     view->model = job->model;
     view->jobs = job->options->jobs;
-    view->progress = job->options->progress;
-    view->progress_context = job->options->progress_context;
     view->remember = options->remember != 0 ? options->remember : REMEMBER;
     status = verify(view, *made, error);
     /* These are the caller's, and may be gone when contents are read. */
@@ -319,14 +328,23 @@ bool hm_view_lazy(const hm_view *view, size_t index) {
     return index < view->file_count && view->files[index].lazy != NULL;
 }
 
+bool hm_view_loaded(const hm_view *view, size_t index) {
+    return index < view->file_count && atomic_load(&view->files[index].loaded);
+}
+
 static hm_status check_index(const hm_view *view, size_t index, hm_error **error) {
     return index < view->file_count
                ? HM_OK
                : hm_fail(error, HM_USAGE, HM_REASON_NONE, "the view has no file %zu", index);
 }
 
-hm_status hm_view_load(hm_view *view, const size_t *indices, size_t count, hm_error **error) {
-    hm_status status = HM_OK;
+static const hm_view_read_options read_defaults = HM_VIEW_READ_OPTIONS_INIT;
+
+hm_status hm_view_load(hm_view *view, const size_t *indices, size_t count,
+                       const hm_view_read_options *options, hm_error **error) {
+    const hm_view_read_options *how = options != NULL ? options : &read_defaults;
+    hm_status status =
+        hm_check_options("hm_view_load", how->size, sizeof(*how), how->flags, 0, error);
     for (size_t i = 0; indices != NULL && i < count && status == HM_OK; i++) {
         status = check_index(view, indices[i], error);
     }
@@ -334,18 +352,20 @@ hm_status hm_view_load(hm_view *view, const size_t *indices, size_t count, hm_er
         return status;
     }
     (void)pthread_mutex_lock(&view->loading);
-    status = hm_view_load_files(view, indices, indices != NULL ? count : 0, error);
+    status = hm_view_load_files(view, indices, indices != NULL ? count : 0, how, error);
     (void)pthread_mutex_unlock(&view->loading);
     return status;
 }
 
-static hm_status provide(hm_view *view, size_t index, const hm_view_file **file, hm_error **error) {
+static hm_status provide(hm_view *view, size_t index, const hm_view_read_options *how,
+                         const hm_view_file **file, hm_error **error) {
     hm_status status = check_index(view, index, error);
     if (status != HM_OK) {
         return status;
     }
     *file = &view->files[index];
-    return atomic_load(&view->files[index].loaded) ? HM_OK : hm_view_load(view, &index, 1, error);
+    return atomic_load(&view->files[index].loaded) ? HM_OK
+                                                   : hm_view_load(view, &index, 1, how, error);
 }
 
 static hm_bytes bytes_of(const hm_view_file *file) {
@@ -357,7 +377,7 @@ static hm_bytes bytes_of(const hm_view_file *file) {
 hm_status hm_view_fd(hm_view *view, size_t index, int *fd, hm_error **error) {
     const hm_view_file *file = NULL;
     *fd = -1;
-    hm_status status = provide(view, index, &file, error);
+    hm_status status = provide(view, index, &read_defaults, &file, error);
     if (status != HM_OK) {
         return status;
     }
@@ -371,7 +391,7 @@ hm_status hm_view_map(hm_view *view, size_t index, const void **data, uint64_t *
     const hm_view_file *file = NULL;
     *data = NULL;
     *length = 0;
-    hm_status status = provide(view, index, &file, error);
+    hm_status status = provide(view, index, &read_defaults, &file, error);
     if (status == HM_OK) {
         hm_bytes bytes = bytes_of(file);
         *data = bytes.data;
@@ -393,20 +413,40 @@ static hm_status check_range(const hm_view *view, size_t index, uint64_t offset,
                          entry->name);
 }
 
-hm_status hm_view_read(hm_view *view, size_t index, uint64_t offset, void *target, size_t length,
-                       hm_error **error) {
-    const hm_view_file *file = NULL;
-    hm_status status = check_range(view, index, offset, length, error);
-    if (status != HM_OK || length == 0) {
-        return status;
+/* A file that is not loaded: to where it is wanted, but for parts of what has no shards. */
+static bool read_there(const hm_view_file *file, size_t length) {
+    return !atomic_load(&file->loaded) &&
+           (file->lazy != NULL || (file->single && length == file->entry->size));
+}
+
+static hm_status read_into(hm_view *view, size_t index, uint64_t offset, uint8_t *target,
+                           size_t length, const hm_view_read_options *how, hm_error **error) {
+    const hm_view_file *file = &view->files[index];
+    if (read_there(file, length)) {
+        return file->lazy != NULL
+                   ? hm_view_read_shards(view, index, offset, target, length, how, error)
+                   : hm_view_read_whole(view, index, target, how, error);
     }
-    const hm_view_file *wanted = &view->files[index];
-    if (wanted->lazy != NULL && !atomic_load(&wanted->loaded)) {
-        return hm_view_read_shards(view, index, offset, target, length, error);
-    }
-    status = provide(view, index, &file, error);
+    hm_status status = provide(view, index, how, &file, error);
     if (status == HM_OK) {
         memcpy(target, bytes_of(file).data + offset, length);
     }
     return status;
+}
+
+hm_status hm_view_read(hm_view *view, size_t index, uint64_t offset, void *target, size_t length,
+                       const hm_view_read_options *options, hm_error **error) {
+    const hm_view_read_options *how = options != NULL ? options : &read_defaults;
+    hm_status status = hm_check_options("hm_view_read", how->size, sizeof(*how), how->flags,
+                                        HM_VIEW_UNTOUCHED, error);
+    if (status == HM_OK) {
+        status = check_range(view, index, offset, length, error);
+    }
+    if (status == HM_OK && (how->flags & HM_VIEW_UNTOUCHED) != 0) {
+        const hm_view_file *file = &view->files[index];
+        status = hm_view_check_memory(length, file->entry->name, file->lazy != NULL, error);
+    }
+    return status == HM_OK && length > 0
+               ? read_into(view, index, offset, target, length, how, error)
+               : status;
 }

@@ -19,7 +19,7 @@ typedef struct hm_view_file {
     size_t offset;        /* in there */
     atomic_bool loaded;   /* `memory` is sealed, and all that is promised holds for it */
     const hm_claim *lazy; /* whose shards are verified one by one; NULL: none */
-    bool single;          /* all claims promise just the same of it */
+    bool single;          /* all claims that cover it promise just the same of it */
 } hm_view_file;
 
 /* A verified shard that is remembered, or one that is being read. */
@@ -44,8 +44,6 @@ struct hm_view {
     size_t memory_count, memory_capacity;
     size_t descriptors; /* of memories that keep theirs */
     unsigned jobs;
-    hm_progress_fn progress;
-    void *progress_context;
     pthread_mutex_t loading; /* whole files; guards all but the shards */
     pthread_mutex_t lock;    /* guards the shards */
     pthread_cond_t changed;
@@ -67,6 +65,7 @@ const hm_item *hm_view_item(const hm_claim *claim, const hm_view_file *file, uin
 /* Ranges of a view's files to be digested, and what they must be found to be. */
 typedef struct hm_reading {
     hm_view *view;
+    const hm_view_read_options *how;
     hm_hash hash;
     bool pinned;           /* it is the policy that promised */
     bool from_memory;      /* not the files are read, but what is in sealed memory */
@@ -85,18 +84,26 @@ void hm_reading_free(hm_reading *reading);
 
 /* Loads files that were not; with the lock on loading held. A failure changes nothing. */
 HM_MUST_USE hm_status hm_view_load_files(hm_view *view, const size_t *indices, size_t count,
-                                         hm_error **error);
+                                         const hm_view_read_options *how, hm_error **error);
 /*
  * Reads all files into sealed memory and digests them in that layout. They are not loaded by that:
  * what is promised of each is yet to be compared.
  */
 HM_MUST_USE hm_status hm_view_measure_files(hm_view *view, const hm_measure_options *layout,
-                                            hm_manifest *found, hm_error **error);
+                                            const hm_view_read_options *how, hm_manifest *found,
+                                            hm_error **error);
+/* hm_memory_check(), with what to do. `lazy`: whether it has shards. */
+HM_MUST_USE hm_status hm_view_check_memory(uint64_t bytes, const char *what, bool lazy,
+                                           hm_error **error);
+/* Reads a file that is `single` into the caller's memory, and leaves only what holds there. */
+HM_MUST_USE hm_status hm_view_read_whole(hm_view *view, size_t index, uint8_t *target,
+                                         const hm_view_read_options *how, hm_error **error);
 
 /* ---- shards --------------------------------------------------------------------------------- */
 
 HM_MUST_USE hm_status hm_view_read_shards(hm_view *view, size_t index, uint64_t offset,
-                                          uint8_t *target, size_t length, hm_error **error);
+                                          uint8_t *target, size_t length,
+                                          const hm_view_read_options *how, hm_error **error);
 void hm_view_forget_shards(hm_view *view);
 
 #endif

@@ -338,7 +338,7 @@ static void test_a_changed_file_is_refused_when_it_is_read(void **state) {
         assert_mismatch(hm_view_fd(o.view, index_of(&o, "big"), &fd, &error), &error, label);
         assert_int_equal(fd, -1);
         assert_content(&o, "config", SMALL); /* what is good is still to be had */
-        assert_mismatch(hm_view_load(o.view, NULL, 0, &error), &error, label);
+        assert_mismatch(hm_view_load(o.view, NULL, 0, NULL, &error), &error, label);
         poke("big", 2 * SHARD + 5);
         assert_content(&o, "big", BIG); /* once it is what was signed, too */
         close_all(&o);
@@ -360,7 +360,7 @@ static void test_a_file_of_another_kind_or_size_is_refused(void **state) {
         } else if (kind == 3) {
             write_file("big", BIG + 1);
         }
-        assert_int_equal(hm_view_load(o.view, &big, 1, &error), HM_REFUSED);
+        assert_int_equal(hm_view_load(o.view, &big, 1, NULL, &error), HM_REFUSED);
         assert_int_equal(hm_error_reason(error), HM_REASON_CHANGED_WHILE_READING);
         hm_error_free(&error);
         (void)unlink(in_folder("model/big"));
@@ -500,15 +500,16 @@ static void test_nobody_else_can_write_while_it_is_filled(void **state) {
     unsigned found = 0;
     hm_verify_options verify = HM_VERIFY_OPTIONS_INIT;
     hm_view_options options = HM_VIEW_OPTIONS_INIT;
+    hm_view_read_options how = HM_VIEW_READ_OPTIONS_INIT;
     opened o;
     (void)state;
     sign(SHARD);
-    verify.progress = tamper;
-    verify.progress_context = &found;
+    how.progress = tamper;
+    how.progress_context = &found;
     verify.jobs = 1;
     options.verify = &verify;
     assert_int_equal(try_open(&o, policy_by_key(), &options), HM_OK);
-    assert_int_equal(hm_view_load(o.view, NULL, 0, NULL), HM_OK);
+    assert_int_equal(hm_view_load(o.view, NULL, 0, &how, NULL), HM_OK);
     assert_true(found >= 2);
     close_all(&o);
 }
@@ -549,9 +550,9 @@ static void test_many_small_files_take_no_descriptors(void **state) {
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
     size_t before = open_descriptors();
     for (size_t i = 0; i < 100; i++) { /* one by one, and then the rest at once */
-        assert_int_equal(hm_view_load(o.view, &i, 1, NULL), HM_OK);
+        assert_int_equal(hm_view_load(o.view, &i, 1, NULL, NULL), HM_OK);
     }
-    assert_int_equal(hm_view_load(o.view, NULL, 0, NULL), HM_OK);
+    assert_int_equal(hm_view_load(o.view, NULL, 0, NULL, NULL), HM_OK);
     assert_true(open_descriptors() <= before + 1);
     assert_content(&o, "part-150", 64 * 151);
     close_all(&o);
@@ -571,7 +572,7 @@ static void test_nothing_leaks(void **state) {
         opened o = open_good(policy_by_key());
         uint8_t bytes[100];
         int fd = -1;
-        assert_int_equal(hm_view_read(o.view, 0, 1000, bytes, sizeof bytes, NULL), HM_OK);
+        assert_int_equal(hm_view_read(o.view, 0, 1000, bytes, sizeof bytes, NULL, NULL), HM_OK);
         assert_int_equal(hm_view_fd(o.view, (size_t)i % 3, &fd, NULL), HM_OK);
         (void)close(fd);
         close_all(&o);
@@ -583,7 +584,7 @@ static void test_a_child_reads_what_is_loaded(void **state) {
     (void)state;
     sign(SHARD);
     opened o = open_good(policy_by_key());
-    assert_int_equal(hm_view_load(o.view, NULL, 0, NULL), HM_OK);
+    assert_int_equal(hm_view_load(o.view, NULL, 0, NULL, NULL), HM_OK);
     pid_t child = fork();
     if (child == 0) {
         const void *data = NULL;
@@ -610,26 +611,30 @@ static bool stop(void *context, uint64_t done, uint64_t total) {
 }
 
 static void test_loading_can_be_stopped(void **state) {
-    unsigned calls = 0;
-    hm_verify_options verify = HM_VERIFY_OPTIONS_INIT;
-    hm_view_options options = HM_VIEW_OPTIONS_INIT;
+    static const uint64_t layouts[] = {0, SHARD};
+    static const uint8_t zeros[BIG];
     hm_error *error = NULL;
-    opened o;
     (void)state;
-    sign(SHARD);
-    verify.progress = stop;
-    verify.progress_context = &calls;
-    options.verify = &verify;
-    assert_int_equal(try_open(&o, policy_by_key(), &options), HM_OK);
-    assert_int_equal(calls, 0);
-    assert_int_equal(hm_view_load(o.view, NULL, 0, &error), HM_UNDECIDED);
-    assert_true(calls > 0);
-    hm_error_free(&error);
-    uint8_t *target = malloc(BIG);
-    assert_int_equal(hm_view_read(o.view, 0, 0, target, BIG, &error), HM_UNDECIDED);
-    hm_error_free(&error);
-    free(target);
-    close_all(&o);
+    for (size_t i = 0; i < 2; i++) {
+        unsigned calls = 0;
+        hm_view_read_options how = HM_VIEW_READ_OPTIONS_INIT;
+        how.progress = stop;
+        how.progress_context = &calls;
+        sign(layouts[i]);
+        opened o = open_good(policy_by_key());
+        size_t big = index_of(&o, "big");
+        assert_int_equal(hm_view_load(o.view, NULL, 0, &how, &error), HM_UNDECIDED);
+        assert_true(calls > 0);
+        hm_error_free(&error);
+        uint8_t *target = malloc(BIG);
+        memset(target, 0x77, BIG);
+        assert_int_equal(hm_view_read(o.view, big, 0, target, BIG, &how, &error), HM_UNDECIDED);
+        assert_memory_equal(target, zeros, BIG);
+        hm_error_free(&error);
+        free(target);
+        assert_content(&o, "big", BIG); /* others are not stopped by that */
+        close_all(&o);
+    }
 }
 
 static void test_the_limit_on_files_is_told(void **state) {
@@ -641,7 +646,7 @@ static void test_the_limit_on_files_is_told(void **state) {
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
     struct rlimit small = {.rlim_cur = 1000000, .rlim_max = old.rlim_max};
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
-    assert_int_equal(hm_view_load(o.view, NULL, 0, &error), HM_UNDECIDED);
+    assert_int_equal(hm_view_load(o.view, NULL, 0, NULL, &error), HM_UNDECIDED);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
     assert_non_null(strstr(hm_error_message(error), "limit on the size of files"));
     hm_error_free(&error);
@@ -657,7 +662,7 @@ static void test_what_memory_it_takes_is_told_before(void **state) {
     assert_int_equal(truncate(in_folder("model/big"), (off_t)1 << 43), 0);
     opened o = open_good(policy_by_key());
     uint64_t before = bytes_read();
-    assert_int_equal(hm_view_load(o.view, NULL, 0, &error), HM_UNDECIDED);
+    assert_int_equal(hm_view_load(o.view, NULL, 0, NULL, &error), HM_UNDECIDED);
     assert_true(bytes_read() - before < 1 << 20);
     assert_non_null(strstr(hm_error_message(error), "needs 8.0 TiB of memory"));
     hm_error_free(&error);
@@ -682,13 +687,13 @@ static void test_wrong_calls(void **state) {
     close_all(&o);
     o = open_good(policy_by_key());
     size_t big = index_of(&o, "big");
-    assert_int_equal(hm_view_load(o.view, &wrong, 1, NULL), HM_USAGE);
+    assert_int_equal(hm_view_load(o.view, &wrong, 1, NULL, NULL), HM_USAGE);
     assert_int_equal(hm_view_fd(o.view, wrong, &fd, NULL), HM_USAGE);
     assert_int_equal(hm_view_map(o.view, SIZE_MAX, &data, &length, NULL), HM_USAGE);
-    assert_int_equal(hm_view_read(o.view, wrong, 0, bytes, 1, NULL), HM_USAGE);
-    assert_int_equal(hm_view_read(o.view, big, BIG - 9, bytes, 10, NULL), HM_USAGE);
-    assert_int_equal(hm_view_read(o.view, big, UINT64_MAX, bytes, 10, NULL), HM_USAGE);
-    assert_int_equal(hm_view_read(o.view, big, BIG, bytes, 0, NULL), HM_OK);
+    assert_int_equal(hm_view_read(o.view, wrong, 0, bytes, 1, NULL, NULL), HM_USAGE);
+    assert_int_equal(hm_view_read(o.view, big, BIG - 9, bytes, 10, NULL, NULL), HM_USAGE);
+    assert_int_equal(hm_view_read(o.view, big, UINT64_MAX, bytes, 10, NULL, NULL), HM_USAGE);
+    assert_int_equal(hm_view_read(o.view, big, BIG, bytes, 0, NULL, NULL), HM_OK);
     assert_string_equal(hm_view_name(o.view, wrong), "");
     assert_int_equal(hm_view_size(o.view, wrong), 0);
     close_all(&o);
@@ -701,7 +706,7 @@ static void assert_read(const opened *o, size_t index, size_t offset, size_t len
     hm_error *error = NULL;
     assert_non_null(target);
     target[0] = target[length + 1] = 0xA5;
-    assert_good(hm_view_read(o->view, index, offset, target + 1, length, &error), &error);
+    assert_good(hm_view_read(o->view, index, offset, target + 1, length, NULL, &error), &error);
     for (size_t i = 0; i < length; i++) {
         if (target[1 + i] != byte_at("big", offset + i)) {
             fail_msg("byte %zu of %zu at %zu", i, length, offset);
@@ -734,7 +739,7 @@ static void test_any_part_can_be_read(void **state) {
         options.remember = remember[i];
         assert_int_equal(try_open(&o, policy_by_key(), &options), HM_OK);
         read_all_over(&o);
-        assert_int_equal(hm_view_load(o.view, NULL, 0, NULL), HM_OK);
+        assert_int_equal(hm_view_load(o.view, NULL, 0, NULL, NULL), HM_OK);
         read_all_over(&o);
         close_all(&o);
     }
@@ -766,12 +771,13 @@ static void test_a_bad_shard_gives_nothing(void **state) {
     static const uint8_t zeros[BIG];
     const char *label = "big:196608:262144";
     memset(target, 0x77, BIG);
-    assert_mismatch(hm_view_read(o.view, big, 0, target, BIG, &error), &error, label);
+    assert_mismatch(hm_view_read(o.view, big, 0, target, BIG, NULL, &error), &error, label);
     assert_memory_equal(target, zeros, BIG);
     memset(target, 0x77, BIG);
-    assert_mismatch(hm_view_read(o.view, big, 4 * SHARD - 1, target, 2, &error), &error, label);
+    assert_mismatch(hm_view_read(o.view, big, 4 * SHARD - 1, target, 2, NULL, &error), &error,
+                    label);
     assert_memory_equal(target, zeros, 2);
-    assert_mismatch(hm_view_read(o.view, big, 3 * SHARD, target, 1, &error), &error, label);
+    assert_mismatch(hm_view_read(o.view, big, 3 * SHARD, target, 1, NULL, &error), &error, label);
     assert_read(&o, big, 0, 3 * SHARD);
     assert_read(&o, big, 4 * SHARD, BIG - 4 * SHARD);
     free(target);
@@ -794,10 +800,71 @@ static void test_a_forgotten_shard_is_verified_again(void **state) {
     poke("big", 6);
     assert_read(&o, big, 5, 10); /* from what is remembered */
     assert_read(&o, big, SHARD + 5, 10);
-    assert_mismatch(hm_view_read(o.view, big, 5, &byte, 1, &error), &error, "big:0:65536");
+    assert_mismatch(hm_view_read(o.view, big, 5, &byte, 1, NULL, &error), &error, "big:0:65536");
     poke("big", 6);
     assert_read(&o, big, 5, 10);
     close_all(&o);
+}
+
+/* ---- whole files, read to where they are wanted -------------------------------------------- */
+
+static size_t memories(void) {
+    size_t count = 0;
+    for (int fd = 0; fd < 256; fd++) {
+        char path[64];
+        char target[64] = "";
+        (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        count += readlink(path, target, sizeof target - 1) > 0 &&
+                 strncmp(target, "/memfd:hallmark", 15) == 0;
+    }
+    return count;
+}
+
+static void test_a_whole_file_is_read_to_where_it_is_wanted(void **state) {
+    hm_error *error = NULL;
+    static const uint8_t zeros[BIG];
+    (void)state;
+    sign(0);
+    opened o = open_good(policy_by_key());
+    size_t big = index_of(&o, "big");
+    uint8_t *target = malloc(BIG);
+    uint64_t before = bytes_read();
+    assert_read(&o, big, 0, BIG);
+    assert_true(bytes_read() - before < BIG + 32768);
+    assert_int_equal(memories(), 0);
+    poke("big", 17);
+    memset(target, 0x77, BIG);
+    assert_mismatch(hm_view_read(o.view, big, 0, target, BIG, NULL, &error), &error, "big");
+    assert_memory_equal(target, zeros, BIG);
+    poke("big", 17);
+    assert_read(&o, big, 1, BIG - 1); /* a part: the file is loaded */
+    assert_int_equal(memories(), 1);
+    poke("big", 17);
+    assert_read(&o, big, 0, BIG); /* from sealed memory */
+    poke("big", 17);
+    free(target);
+    close_all(&o);
+}
+
+/* Memory that is yet to be had is asked for before anything is read, and then not touched. */
+static void test_what_memory_a_target_takes_is_told_before(void **state) {
+    hm_error *error = NULL;
+    uint8_t byte = 0x77;
+    hm_view_read_options how = HM_VIEW_READ_OPTIONS_INIT;
+    (void)state;
+    sign(0);
+    assert_int_equal(truncate(in_folder("model/big"), (off_t)1 << 43), 0);
+    opened o = open_good(policy_by_key());
+    how.flags = HM_VIEW_UNTOUCHED;
+    assert_int_equal(hm_view_read(o.view, index_of(&o, "big"), 0, &byte, (size_t)1 << 43, &how,
+                                  &error),
+                     HM_UNDECIDED);
+    assert_non_null(strstr(hm_error_message(error), "needs 8.0 TiB of memory"));
+    assert_int_equal(byte, 0x77);
+    hm_error_free(&error);
+    close_all(&o);
+    assert_int_equal(unlink(in_folder("model/big")), 0);
+    write_file("big", BIG);
 }
 
 /* ---- several signatures, pins, statements ------------------------------------------------- */
@@ -841,6 +908,7 @@ static void test_all_demanded_signatures_hold(void **state) {
 static void test_one_bad_signature_of_several_is_enough(void **state) {
     hm_error *error = NULL;
     uint8_t byte;
+    uint8_t *target = malloc(BIG);
     (void)state;
     static const uint64_t layouts[][2] = {{0, 0},
                                           {0, SHARD},
@@ -856,8 +924,11 @@ static void test_one_bad_signature_of_several_is_enough(void **state) {
             for (int content = 0; content < 2; content++) {
                 opened o = open_good(policy_by_file(BOTH));
                 size_t big = index_of(&o, "big");
-                assert_mismatch(hm_view_read(o.view, big, 17, &byte, 1, &error), &error, "big");
-                assert_mismatch(hm_view_load(o.view, &big, 1, &error), &error, "big");
+                assert_mismatch(hm_view_read(o.view, big, 0, target, BIG, NULL, &error), &error,
+                                "big");
+                assert_mismatch(hm_view_read(o.view, big, 17, &byte, 1, NULL, &error), &error,
+                                "big");
+                assert_mismatch(hm_view_load(o.view, &big, 1, NULL, &error), &error, "big");
                 assert_content(&o, "config", SMALL);
                 close_all(&o);
                 poke("big", 17);
@@ -865,6 +936,7 @@ static void test_one_bad_signature_of_several_is_enough(void **state) {
             poke("big", 17);
         }
     }
+    free(target);
     unsign_both();
 }
 
@@ -961,7 +1033,7 @@ static void test_pinned_files_are_read_when_asked_for(void **state) {
     poke("big", 5);
     o = open_good(policy_by_file(rule));
     assert_content(&o, "config", SMALL);
-    assert_int_equal(hm_view_load(o.view, NULL, 0, &error), HM_REFUSED);
+    assert_int_equal(hm_view_load(o.view, NULL, 0, NULL, &error), HM_REFUSED);
     assert_int_equal(hm_error_reason(error), HM_REASON_PINNED_DIGEST_MISMATCH);
     hm_error_free(&error);
     close_all(&o);
@@ -1059,7 +1131,7 @@ static void *read_at_random(void *context) {
         size_t offset = (size_t)rand_r(&r->seed) % BIG;
         size_t length = 1 + (size_t)rand_r(&r->seed) % (6 * SHARD);
         length = length < BIG - offset ? length : BIG - offset;
-        r->good = hm_view_read(r->o->view, big, offset, target, length, NULL) == HM_OK;
+        r->good = hm_view_read(r->o->view, big, offset, target, length, NULL, NULL) == HM_OK;
         for (size_t k = 0; k < length && r->good; k++) {
             r->good = target[k] == byte_at("big", offset + k);
         }
@@ -1119,6 +1191,8 @@ int main(void) {
         cmocka_unit_test(test_only_what_is_needed_is_read),
         cmocka_unit_test(test_a_bad_shard_gives_nothing),
         cmocka_unit_test(test_a_forgotten_shard_is_verified_again),
+        cmocka_unit_test(test_a_whole_file_is_read_to_where_it_is_wanted),
+        cmocka_unit_test(test_what_memory_a_target_takes_is_told_before),
         cmocka_unit_test(test_all_demanded_signatures_hold),
         cmocka_unit_test(test_one_bad_signature_of_several_is_enough),
         cmocka_unit_test(test_a_pinned_model_is_read_at_opening),
