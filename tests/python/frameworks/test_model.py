@@ -11,6 +11,7 @@ import resource
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -328,4 +329,9 @@ def test_loading_can_be_stopped(tmp_path, ec):
         with pytest.raises(KeyboardInterrupt):
             model.load(progress=stop)
         assert len(told) == 1 and told[0][1] == 256 << 20
+        with ThreadPoolExecutor() as pool:
+            other = pool.submit(model.private_buffer)
+            with pytest.raises(KeyboardInterrupt):
+                model.private_buffer(progress=stop)
+            assert len(told) == 2 and not any(other.result()[:: 1 << 20])
         assert not model.buffer()[-1] and len(model.buffer()) == 256 << 20
