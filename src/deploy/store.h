@@ -37,6 +37,8 @@ struct hm_store {
     gid_t group;
 };
 
+/* Whether nobody but the caller and root can change what lies in the store's directory. */
+HM_MUST_USE hm_status hm_store_check_directory(const char *path, hm_error **error);
 /* Whether it can be the name of a model in the store. */
 bool hm_store_name_valid(const char *name);
 HM_MUST_USE hm_status hm_store_check_name(const char *name, hm_error **error);
