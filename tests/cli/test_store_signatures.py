@@ -239,7 +239,7 @@ def test_verify_is_as_strict_as_ever(team, model, hallmark):
 
 
 def pins_of(files):
-    return {"pinned": {"files": {name: hashlib.sha256(data).hexdigest()
+    return {"pinned": {"files": {name: "sha256:" + hashlib.sha256(data).hexdigest()
                                  for name, data in files.items()}}}  # fmt: skip
 
 
