@@ -199,15 +199,6 @@ typedef struct cli_store {
     CLI_OPTION(type, policy, CLI_TEXT, "policy", "FILE",                                           \
                "The policy file: whom to believe about which models. Default: what "               \
                "HALLMARK_POLICY or the configuration names, or " HM_POLICY_FILE ".")
-/* Loads the configuration, with what the command line says above it; `policy` may be NULL. */
-hm_status cli_configure(const cli_store *given, const cli_record *record, const char *policy,
-                        hm_config **config, hm_error **error);
-/* HM_OK, or HM_USAGE after saying that nobody is to be believed. */
-int cli_check_policy(const cli_command *command, const hm_config *config, const cli_texts *keys);
-/* Of the keys, if there are any; else the policy file. */
-hm_status cli_load_policy(const hm_config *config, const cli_texts *keys, hm_policy **policy,
-                          hm_error **error);
-
 /* For commands that only look at a store. */
 #define CLI_LOOK_OPTIONS(type)                                                                     \
     CLI_OPTION(type, store.store, CLI_TEXT, "store", "DIR",                                        \
@@ -215,7 +206,7 @@ hm_status cli_load_policy(const hm_config *config, const cli_texts *keys, hm_pol
         CLI_OPTION(type, record.config, CLI_TEXT, "config", "FILE",                                \
                    "The configuration. Default: the file that HALLMARK_CONFIG names, or "          \
                    "/etc/hallmark/config.yaml.")
-/* Whom to believe; see cli_load_policy(). */
+/* Whom to believe. */
 #define CLI_BELIEF_OPTIONS(type)                                                                   \
     CLI_POLICY_OPTION(type),                                                                       \
         CLI_OPTION(type, keys, CLI_TEXTS, "key", "PUB",                                            \
@@ -226,10 +217,32 @@ hm_status cli_load_policy(const hm_config *config, const cli_texts *keys, hm_pol
 typedef struct cli_gated {
     hm_config *config;
     hm_store *store;
+    hm_policy *policy; /* NULL unless by cli_gate_begin() */
 } cli_gated;
 /* Whatever the status, to be ended by cli_gate_close(). `policy` may be NULL. */
 hm_status cli_gate_open(const cli_store *given, const cli_record *record, const char *policy,
                         uint64_t flags, cli_gated *gated, hm_error **error);
+
+/* A command that believes somebody about models of a store. */
+typedef struct cli_gate_call {
+    const cli_command *command;
+    const char *operation; /* of its reports */
+    const char *name;      /* of the model in the store, or NULL */
+    const char *source;    /* what is to be deployed, or NULL */
+    const char *policy;
+    const cli_texts *keys;
+    const cli_store *store;
+    const cli_record *record;
+    uint64_t flags;       /* of hm_store_open() */
+    bool looks;           /* nothing is to be changed: then nothing is recorded */
+    const cli_work *work; /* how a failure is told; NULL: never as a report */
+} cli_gate_call;
+/*
+ * Loads the policy, or the keys in its place, and opens the store. What keeps it from that is told
+ * and, unless it is a mistake on the command line, recorded. Returns HM_OK or the exit status;
+ * whichever, to be ended by cli_gate_close().
+ */
+int cli_gate_begin(const cli_gate_call *call, cli_gated *gated);
 /* May take a while: alerts are delivered. */
 void cli_gate_close(cli_gated *gated);
 /* The worse of two exit statuses. */

@@ -76,7 +76,7 @@ static int tell(const watch *w, const char *name, hm_status status, hm_report **
     return cli_finish("check", name, status, report, error, &w->given->work);
 }
 
-static int check_model(watch *w, cli_gated *gated, const hm_policy *policy, const char *name) {
+static int check_model(watch *w, cli_gated *gated, const char *name) {
     hm_error *error = NULL;
     hm_report *report = NULL;
     hm_gate_options how = HM_GATE_OPTIONS_INIT;
@@ -90,7 +90,7 @@ static int check_model(watch *w, cli_gated *gated, const hm_policy *policy, cons
     cli_notify("STATUS=verifying %s", name);
     cli_watchdog_show(&w->watchdog);
     cli_progress_start(&w->progress, w->given->work.no_progress);
-    hm_status status = hm_store_check(gated->store, name, policy, &how, &report, &error);
+    hm_status status = hm_store_check(gated->store, name, gated->policy, &how, &report, &error);
     cli_progress_end(&w->progress);
     bool good = status == HM_OK || status == HM_LET_THROUGH;
     w->good += good;
@@ -98,15 +98,15 @@ static int check_model(watch *w, cli_gated *gated, const hm_policy *policy, cons
     return tell(w, name, status, &report, &error);
 }
 
-static int check_named(watch *w, cli_gated *gated, const hm_policy *policy) {
+static int check_named(watch *w, cli_gated *gated) {
     int worst = HM_OK;
     for (size_t i = 0; i < w->names->count && stopped == 0; i++) {
-        worst = cli_worse(worst, check_model(w, gated, policy, w->names->list[i]));
+        worst = cli_worse(worst, check_model(w, gated, w->names->list[i]));
     }
     return worst;
 }
 
-static int check_all(watch *w, cli_gated *gated, const hm_policy *policy) {
+static int check_all(watch *w, cli_gated *gated) {
     hm_error *error = NULL;
     char **names = NULL;
     size_t count = 0;
@@ -116,7 +116,7 @@ static int check_all(watch *w, cli_gated *gated, const hm_policy *policy) {
         return cli_fail(status, &error);
     }
     for (size_t i = 0; i < count && stopped == 0; i++) {
-        worst = cli_worse(worst, check_model(w, gated, policy, names[i]));
+        worst = cli_worse(worst, check_model(w, gated, names[i]));
     }
     hm_store_names_free(&names, count);
     return worst;
@@ -124,37 +124,35 @@ static int check_all(watch *w, cli_gated *gated, const hm_policy *policy) {
 
 /* Whatever stands in files is read anew: a key that was revoked counts from the next round on. */
 static int check_round(watch *w) {
-    hm_error *error = NULL;
-    hm_policy *policy = NULL;
+    const arguments *given = w->given;
+    const cli_gate_call call = {
+        .command = w->command,
+        .operation = "check",
+        .name = w->names->count == 1 ? w->names->list[0] : NULL,
+        .policy = given->policy,
+        .keys = &given->keys,
+        .store = &given->store,
+        .record = &given->record,
+    };
     cli_gated gated;
-    int code;
     w->good = w->bad = 0;
-    hm_status status =
-        cli_gate_open(&w->given->store, &w->given->record, w->given->policy, 0, &gated, &error);
-    if (status == HM_OK && w->given->every == NULL && serves(w)) {
-        uint64_t every = hm_config_check_every(gated.config);
-        w->every = every > 0 ? every : w->every;
-    }
-    if (status == HM_OK) {
-        code = cli_check_policy(w->command, gated.config, &w->given->keys);
-        status = code == HM_OK ? cli_load_policy(gated.config, &w->given->keys, &policy, &error)
-                               : HM_USAGE;
-    }
-    if (status != HM_OK) {
-        code = error != NULL ? cli_fail(status, &error) : (int)status;
+    int code = cli_gate_begin(&call, &gated);
+    if (code != HM_OK) {
         cli_notify("STATUS=cannot check: see the log");
-    } else {
-        if (!w->ready) {
-            w->ready = true;
-            cli_notify("READY=1");
-        }
-        code = w->names->count > 0 ? check_named(w, &gated, policy) : check_all(w, &gated, policy);
-        if (w->given->work.json) {
-            puts(w->good + w->bad == 0 ? "[]" : "]");
-        }
-        cli_notify("STATUS=%zu models verified, %zu not", w->good, w->bad);
+        cli_gate_close(&gated);
+        return code;
     }
-    hm_policy_free(&policy);
+    uint64_t every = hm_config_check_every(gated.config);
+    w->every = given->every == NULL && every > 0 ? every : w->every;
+    if (!w->ready) {
+        w->ready = true;
+        cli_notify("READY=1");
+    }
+    code = w->names->count > 0 ? check_named(w, &gated) : check_all(w, &gated);
+    if (given->work.json) {
+        puts(w->good + w->bad == 0 ? "[]" : "]");
+    }
+    cli_notify("STATUS=%zu models verified, %zu not", w->good, w->bad);
     cli_gate_close(&gated);
     return code;
 }
@@ -215,9 +213,6 @@ static int act(const cli_command *command, void *arguments_given, const cli_text
     int code = cli_check(command, NULL, &given->work);
     if (code != HM_OK) {
         return code;
-    }
-    if (given->policy != NULL && given->keys.count > 0) {
-        return cli_usage(command, "--policy says whom to believe: no --key");
     }
     if (given->every != NULL && hm_duration_from_text(given->every, &w.every, &error) != HM_OK) {
         hm_error_free(&error);

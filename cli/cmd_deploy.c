@@ -19,10 +19,7 @@ typedef struct arguments {
 static const cli_option options[] = {
     CLI_OPTION(arguments, name, CLI_TEXT, "name", "NAME",
                "The model's name in the store, by which the policy's rule is chosen too."),
-    CLI_POLICY_OPTION(arguments),
-    CLI_OPTION(arguments, keys, CLI_TEXTS, "key", "PUB",
-               "A public key to believe (PEM), or a key URI, in place of a policy file. May be "
-               "given again: any of them will do."),
+    CLI_BELIEF_OPTIONS(arguments),
     CLI_STORE_OPTIONS(arguments),
     CLI_OPTION(arguments, signatures, CLI_TEXTS, "signature", "FILE",
                "The signature. Default: where 'hallmark sign' puts it, or where the policy says. "
@@ -50,9 +47,6 @@ static int check(const cli_command *command, const arguments *given, const cli_t
     if (given->name == NULL) {
         return cli_usage(command, "say what it is called in the store: --name NAME");
     }
-    if (given->policy != NULL && given->keys.count > 0) {
-        return cli_usage(command, "--policy says whom to believe: no --key");
-    }
     return cli_check(command, NULL, &given->work);
 }
 
@@ -69,46 +63,52 @@ static void fill(const arguments *given, cli_progress *progress, hm_deploy_optio
     how->progress_context = progress;
 }
 
+static int deploy(const arguments *given, hm_model *model, const char *source, cli_gated *gated) {
+    hm_error *error = NULL;
+    hm_report *report = NULL;
+    cli_progress progress;
+    hm_deploy_options how = HM_DEPLOY_OPTIONS_INIT;
+    fill(given, &progress, &how);
+    cli_progress_start(&progress, given->work.no_progress);
+    hm_status status =
+        hm_deploy(gated->store, model, given->name, gated->policy, &how, &report, &error);
+    cli_progress_end(&progress);
+    return cli_finish("deploy", source, status, &report, &error, &given->work);
+}
+
+/* The source first: without one no store is made. */
 static int act(const cli_command *command, void *arguments_given, const cli_texts *operands) {
     const arguments *given = arguments_given;
     hm_error *error = NULL;
-    hm_report *report = NULL;
-    hm_config *config = NULL;
-    hm_store *store = NULL;
-    hm_policy *policy = NULL;
+    hm_report *none = NULL;
     hm_model *model = NULL;
-    cli_progress progress;
-    hm_deploy_options how = HM_DEPLOY_OPTIONS_INIT;
+    cli_gated gated;
     int code = check(command, given, operands);
     if (code != HM_OK) {
         return code;
     }
-    hm_status status = cli_configure(&given->store, &given->record, given->policy, &config, &error);
-    if (status == HM_OK && cli_check_policy(command, config, &given->keys) != HM_OK) {
-        hm_config_free(&config);
-        return HM_USAGE;
+    const char *source = operands->list[0];
+    const cli_gate_call call = {
+        .command = command,
+        .operation = "deploy",
+        .name = given->name,
+        .source = source,
+        .policy = given->policy,
+        .keys = &given->keys,
+        .store = &given->store,
+        .record = &given->record,
+        .flags = HM_STORE_CREATE | (given->dry_run ? HM_STORE_READ : 0),
+        .looks = given->dry_run,
+        .work = &given->work,
+    };
+    hm_status status = hm_model_open(source, &model, &error);
+    if (status != HM_OK) {
+        return cli_finish("deploy", source, status, &none, &error, &given->work);
     }
-    if (status == HM_OK) {
-        status = cli_load_policy(config, &given->keys, &policy, &error);
-    }
-    if (status == HM_OK) {
-        status = hm_model_open(operands->list[0], &model, &error);
-    }
-    if (status == HM_OK) {
-        uint64_t flags = HM_STORE_CREATE | (given->dry_run ? HM_STORE_READ : 0);
-        status = hm_store_open(config, flags, &store, &error);
-    }
-    cli_progress_start(&progress, given->work.no_progress);
-    if (status == HM_OK) {
-        fill(given, &progress, &how);
-        status = hm_deploy(store, model, given->name, policy, &how, &report, &error);
-    }
-    cli_progress_end(&progress);
+    code = cli_gate_begin(&call, &gated);
+    code = code == HM_OK ? deploy(given, model, source, &gated) : code;
     hm_model_close(&model);
-    hm_policy_free(&policy);
-    code = cli_finish("deploy", operands->list[0], status, &report, &error, &given->work);
-    hm_store_close(&store); /* which may take a while: alerts are delivered */
-    hm_config_free(&config);
+    cli_gate_close(&gated);
     return code;
 }
 

@@ -86,11 +86,9 @@ static const cli_option release_options[] = {
     {0},
 };
 
-static int release(const cli_command *command, const release_arguments *given, const char *id) {
+static int release(const release_arguments *given, const char *id, cli_gated *gated) {
     hm_error *error = NULL;
     hm_report *report = NULL;
-    hm_policy *policy = NULL;
-    cli_gated gated;
     cli_progress progress;
     hm_deploy_options how = HM_DEPLOY_OPTIONS_INIT;
     how.flags =
@@ -98,37 +96,38 @@ static int release(const cli_command *command, const release_arguments *given, c
     how.jobs = (unsigned)given->work.jobs.value;
     how.progress = cli_progress_show;
     how.progress_context = &progress;
-    hm_status status =
-        cli_gate_open(&given->store, &given->record, given->policy, 0, &gated, &error);
-    if (status == HM_OK && cli_check_policy(command, gated.config, &given->keys) != HM_OK) {
-        cli_gate_close(&gated);
-        return HM_USAGE;
-    }
-    if (status == HM_OK) {
-        status = cli_load_policy(gated.config, &given->keys, &policy, &error);
-    }
     cli_progress_start(&progress, given->work.no_progress);
-    if (status == HM_OK) {
-        status = hm_quarantine_release(gated.store, id, policy, &how, &report, &error);
-    }
+    hm_status status =
+        hm_quarantine_release(gated->store, id, gated->policy, &how, &report, &error);
     cli_progress_end(&progress);
-    hm_policy_free(&policy);
-    int code = cli_finish("release", NULL, status, &report, &error, &given->work);
-    cli_gate_close(&gated);
-    return code;
+    return cli_finish("release", NULL, status, &report, &error, &given->work);
 }
 
 static int act_release(const cli_command *command, void *arguments_given,
                        const cli_texts *operands) {
     const release_arguments *given = arguments_given;
+    cli_gated gated;
     int code = cli_check(command, NULL, &given->work);
     if (code == HM_OK && operands->count != 1) {
         code = cli_usage(command, "name one entry, by its id");
     }
-    if (code == HM_OK && given->policy != NULL && given->keys.count > 0) {
-        code = cli_usage(command, "--policy says whom to believe: no --key");
+    if (code != HM_OK) {
+        return code;
     }
-    return code == HM_OK ? release(command, given, operands->list[0]) : code;
+    const cli_gate_call call = {
+        .command = command,
+        .operation = "release",
+        .policy = given->policy,
+        .keys = &given->keys,
+        .store = &given->store,
+        .record = &given->record,
+        .looks = given->dry_run,
+        .work = &given->work,
+    };
+    code = cli_gate_begin(&call, &gated);
+    code = code == HM_OK ? release(given, operands->list[0], &gated) : code;
+    cli_gate_close(&gated);
+    return code;
 }
 
 const cli_command cli_quarantine_release = {

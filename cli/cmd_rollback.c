@@ -14,58 +14,50 @@ static const cli_option options[] = {
     CLI_OPTION(arguments, to, CLI_TEXT, "to", "VERSION",
                "Which version: its model digest, or enough of its first digits. Default: the one "
                "that was current last before this one, and was not left for being bad."),
-    CLI_POLICY_OPTION(arguments),
-    CLI_OPTION(arguments, keys, CLI_TEXTS, "key", "PUB",
-               "A public key to believe (PEM), or a key URI, in place of a policy file. May be "
-               "given again: any of them will do."),
+    CLI_BELIEF_OPTIONS(arguments),
     CLI_STORE_OPTIONS(arguments),
     CLI_WORK_OPTIONS(arguments),
     {0},
 };
 
-static int act(const cli_command *command, void *arguments_given, const cli_texts *operands) {
-    const arguments *given = arguments_given;
+static int roll_back(const arguments *given, const char *name, cli_gated *gated) {
     hm_error *error = NULL;
     hm_report *report = NULL;
-    hm_config *config = NULL;
-    hm_store *store = NULL;
-    hm_policy *policy = NULL;
     cli_progress progress;
     hm_gate_options how = HM_GATE_OPTIONS_INIT;
+    how.version = given->to;
+    how.jobs = (unsigned)given->work.jobs.value;
+    how.progress = cli_progress_show;
+    how.progress_context = &progress;
+    cli_progress_start(&progress, given->work.no_progress);
+    hm_status status = hm_rollback(gated->store, name, gated->policy, &how, &report, &error);
+    cli_progress_end(&progress);
+    return cli_finish("rollback", name, status, &report, &error, &given->work);
+}
+
+static int act(const cli_command *command, void *arguments_given, const cli_texts *operands) {
+    const arguments *given = arguments_given;
+    cli_gated gated;
     if (operands->count != 1) {
         return cli_usage(command, "name one model of the store");
-    }
-    if (given->policy != NULL && given->keys.count > 0) {
-        return cli_usage(command, "--policy says whom to believe: no --key");
     }
     int code = cli_check(command, NULL, &given->work);
     if (code != HM_OK) {
         return code;
     }
-    hm_status status = cli_configure(&given->store, &given->record, given->policy, &config, &error);
-    if (status == HM_OK && cli_check_policy(command, config, &given->keys) != HM_OK) {
-        hm_config_free(&config);
-        return HM_USAGE;
-    }
-    if (status == HM_OK) {
-        status = cli_load_policy(config, &given->keys, &policy, &error);
-    }
-    if (status == HM_OK) {
-        status = hm_store_open(config, 0, &store, &error);
-    }
-    cli_progress_start(&progress, given->work.no_progress);
-    if (status == HM_OK) {
-        how.version = given->to;
-        how.jobs = (unsigned)given->work.jobs.value;
-        how.progress = cli_progress_show;
-        how.progress_context = &progress;
-        status = hm_rollback(store, operands->list[0], policy, &how, &report, &error);
-    }
-    cli_progress_end(&progress);
-    hm_policy_free(&policy);
-    code = cli_finish("rollback", operands->list[0], status, &report, &error, &given->work);
-    hm_store_close(&store); /* which may take a while: alerts are delivered */
-    hm_config_free(&config);
+    const cli_gate_call call = {
+        .command = command,
+        .operation = "rollback",
+        .name = operands->list[0],
+        .policy = given->policy,
+        .keys = &given->keys,
+        .store = &given->store,
+        .record = &given->record,
+        .work = &given->work,
+    };
+    code = cli_gate_begin(&call, &gated);
+    code = code == HM_OK ? roll_back(given, operands->list[0], &gated) : code;
+    cli_gate_close(&gated);
     return code;
 }
 

@@ -859,6 +859,20 @@ HM_API HM_MUST_USE hm_status hm_deploy(hm_store *store, hm_model *source, const 
                                        const hm_policy *policy, const hm_deploy_options *options,
                                        hm_report **report, hm_error **error);
 
+/**
+ * Records that a command of the gate could not begin, since its policy cannot be loaded or the
+ * store cannot be opened: `refused` when that is what the failure is, else `undecided`. A mistake
+ * in a call (::HM_USAGE) is no event. What these calls themselves fail with, they record.
+ * @param config   Must outlive the recorder.
+ * @param name     Of the model in the store, or NULL: it is about no one model.
+ * @param source   The model that was to be deployed, or NULL.
+ * @param recorder Gets what alerts are delivered by: hm_recorder_flush(), when the outcome has been
+ *                 told, and hm_recorder_close(). NULL when there was nothing to record.
+ */
+HM_API HM_MUST_USE hm_status hm_gate_record_failure(const hm_config *config, const char *name,
+                                                    const char *source, const hm_error *failure,
+                                                    hm_recorder **recorder, hm_error **error);
+
 typedef struct hm_gate_options {
     size_t size;
     uint64_t flags; /**< Of hm_store_check(): ::HM_GATE_LEAVE_BAD, ::HM_GATE_ROUTINE; else 0. */

@@ -202,6 +202,7 @@ hm_status hm_claim_believe(hm_claim *claim, hm_error **error) {
     hm_status status =
         judge_envelope(claim->job, &claim->envelope, report->time, &report->signer, error);
     report->has_signer = status == HM_OK;
+    claim->withdrawn = status == HM_REFUSED && report->signer.genuine;
     if (status != HM_OK) {
         return status;
     }
@@ -365,7 +366,7 @@ static hm_status ignore_signatures(hm_claim *claim, hm_error **error) {
     for (size_t i = 0; i < job->claim_count && status == HM_OK; i++) {
         hm_auto_free char *relative = NULL;
         const hm_claim *other = job->claims[i];
-        bool believed = other->fingerprint[0] != '\0';
+        bool believed = other->fingerprint[0] != '\0' || (job->keeps_withdrawn && other->withdrawn);
         if (other->regular && other->report->signature_path != NULL && (believed || !strict)) {
             status = hm_model_relative(job->model, other->report->signature_path, &relative, error);
         }

@@ -24,9 +24,10 @@ typedef struct hm_claim {
     char fingerprint[2 * HM_FINGERPRINT_SIZE + 1]; /* of the key that signed, once that is known */
     bool absent;                                   /* there is no signature file */
     bool regular;                                  /* there is one, and it is a regular file */
-    bool measured; /* `found` and `states` are complete: others may use them */
-    bool pinned;   /* the policy's digests, not a signature */
-    bool counted;  /* good in every respect, and by somebody who was not counted before */
+    bool measured;  /* `found` and `states` are complete: others may use them */
+    bool pinned;    /* the policy's digests, not a signature */
+    bool withdrawn; /* a good signature of a signer's, by a key that is no longer believed */
+    bool counted;   /* good in every respect, and by somebody who was not counted before */
     hm_status status;
     hm_error *error; /* why it does not count */
 } hm_claim;
@@ -62,6 +63,7 @@ typedef struct hm_verification {
     const hm_tree_copy *copy; /* gets the bytes of every file that is read; NULL: they go nowhere */
     const hm_known_digests *known; /* NULL: every file is read */
     const hm_reader *reader; /* reads contents later; NULL: they are read and compared at once */
+    bool keeps_withdrawn;    /* strict paths do not take such a signature file for content */
     const char *rule_name;   /* the rule is chosen by it, not by the model's name; or NULL */
     const char *rule_path;   /* likewise of its real path */
 } hm_verification;

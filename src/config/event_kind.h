@@ -33,8 +33,9 @@ bool hm_event_from_word(hm_bytes word, hm_event_kind *kind);
 
 /* What alerts are sent for unless the configuration says otherwise: a bit (1 << kind) each. */
 #define HM_EVENTS_ALERTING                                                                         \
-    ((UINT64_C(1) << HM_EVENT_REFUSED) | (UINT64_C(1) << HM_EVENT_LET_THROUGH) |                   \
-     (UINT64_C(1) << HM_EVENT_ROLLED_BACK) | (UINT64_C(1) << HM_EVENT_DEACTIVATED) |               \
-     (UINT64_C(1) << HM_EVENT_QUARANTINED) | (UINT64_C(1) << HM_EVENT_REPAIRED))
+    ((UINT64_C(1) << HM_EVENT_REFUSED) | (UINT64_C(1) << HM_EVENT_UNDECIDED) |                     \
+     (UINT64_C(1) << HM_EVENT_LET_THROUGH) | (UINT64_C(1) << HM_EVENT_ROLLED_BACK) |               \
+     (UINT64_C(1) << HM_EVENT_DEACTIVATED) | (UINT64_C(1) << HM_EVENT_QUARANTINED) |               \
+     (UINT64_C(1) << HM_EVENT_REPAIRED))
 
 #endif

@@ -85,6 +85,25 @@ static hm_status judge_missing(const hm_check *c, const hm_slot *slot, hm_error 
     return HM_REFUSED;
 }
 
+/*
+ * Its files are what the policy believes, but its record may say what only a newer program knows:
+ * that is no verdict, and nothing is shown as verified. Not asked before the files are: whoever
+ * writes a number into the record of a bad version must not keep it from being found bad.
+ */
+static hm_status fail_newer(hm_check *c, const hm_slot *slot, const char *version,
+                            hm_error **error) {
+    hm_auto_free char *path = hm_textf("%s/version.json", version);
+    hm_report_free(&c->report);
+    hm_status status = hm_report_new(HM_OPERATION_CHECK, NULL, &c->report, error);
+    if (status == HM_OK) {
+        status = describe_slot(c, slot, error);
+    }
+    if (status != HM_OK) {
+        return status;
+    }
+    return path != NULL ? hm_store_fail_newer(c->store, path, error) : hm_fail_memory(error);
+}
+
 static hm_status verify_current(hm_check *c, const hm_slot *slot, hm_error **error) {
     hm_auto_error cause = NULL;
     hm_check_copy(c->current, slot->current);
@@ -96,9 +115,12 @@ static hm_status verify_current(hm_check *c, const hm_slot *slot, hm_error **err
     if (path == NULL) {
         return hm_fail_memory(error);
     }
-    hm_status status = hm_stored_read(c->store, path, slot->current, &c->version, &cause);
+    hm_status status = hm_stored_read_any(c->store, path, slot->current, &c->version, &cause);
     if (status == HM_OK) {
         status = hm_stored_verify(slot, &c->version, c->policy, &c->options, c->report, &cause);
+        if (c->version.newer && (status == HM_OK || status == HM_LET_THROUGH)) {
+            return fail_newer(c, slot, path, error);
+        }
     } else {
         hm_stored_free(&c->version);
         c->version = (hm_stored){.deployed = 0};
@@ -160,7 +182,7 @@ static bool unchanged(const hm_check *c, const hm_slot *slot) {
     if (slot->current[0] == '\0' || c->version.digest[0] == '\0' || path == NULL) {
         return true;
     }
-    return hm_stored_read(c->store, path, slot->current, &now, NULL) != HM_OK ||
+    return hm_stored_read_any(c->store, path, slot->current, &now, NULL) != HM_OK ||
            strcmp(now.id, c->version.id) == 0;
 }
 

@@ -186,12 +186,17 @@ static hm_status look_at_present(const gate *g, const hm_proofs *proofs, presenc
     }
     *found = CHANGED;
     hm_auto_error cause = NULL;
-    if (hm_stored_read(g->call->store, path, g->attempt.digest, &version, &cause) != HM_OK) {
+    if (hm_stored_read_any(g->call->store, path, g->attempt.digest, &version, &cause) != HM_OK) {
         return hm_error_is_memory(cause) ? hm_error_move(error, &cause) : HM_OK;
     }
     hm_status status = hm_stored_intact(&g->slot, &version, &same, error);
     if (status == HM_OK && !same) { /* or no state tells: then its bytes do */
         status = hm_stored_same(&g->slot, &version, &how, &same, error);
+    }
+    if (status == HM_OK && same && version.newer) { /* nothing of it is lost on an older program */
+        hm_auto_free char *record = hm_textf("%s/version.json", path);
+        return record != NULL ? hm_store_fail_newer(g->call->store, record, error)
+                              : hm_fail_memory(error);
     }
     if (status == HM_OK && same) {
         bool let_through = g->attempt.verdict == HM_LET_THROUGH;

@@ -33,28 +33,32 @@ hm_status hm_store_fail_damaged(const hm_store *store, const char *relative, con
     return HM_UNDECIDED;
 }
 
+hm_status hm_store_fail_newer(const hm_store *store, const char *relative, hm_error **error) {
+    (void)hm_fail(error, HM_UNDECIDED, HM_REASON_NONE, "%s/%s is of a newer Hallmark than this one",
+                  store->path, relative);
+    hm_error_add_hint(error, "use the newer Hallmark on this host: this one changes nothing here");
+    return HM_UNDECIDED;
+}
+
 static hm_status check_format(const hm_store *store, const char *relative, const char *member,
-                              hm_json *root, hm_error **error) {
+                              hm_json *root, bool *newer, hm_error **error) {
     hm_json *value = root->type == HM_JSON_OBJECT ? hm_json_take_any(root, member) : NULL;
     uint64_t number = 0;
     if (value == NULL || !hm_json_integer(value, &number) || number == 0) {
         return hm_store_fail_damaged(store, relative, "it does not say what it is", error);
     }
-    if (number <= HM_STORE_FORMAT) {
-        return HM_OK;
-    }
-    (void)hm_fail(error, HM_UNDECIDED, HM_REASON_NONE, "%s/%s is of a newer Hallmark than this one",
-                  store->path, relative);
-    hm_error_add_hint(error, "install the newer version on this host");
-    return HM_UNDECIDED;
+    *newer = number > HM_STORE_FORMAT;
+    return HM_OK;
 }
 
-hm_status hm_store_read_json(const hm_store *store, const char *relative, const char *format_member,
-                             hm_json_doc **doc, bool *there, hm_error **error) {
+hm_status hm_store_read_any_json(const hm_store *store, const char *relative,
+                                 const char *format_member, hm_json_doc **doc, bool *there,
+                                 bool *newer, hm_error **error) {
     hm_auto_buf text = {0};
     hm_auto_error cause = NULL;
     struct stat st;
     *there = false;
+    *newer = false;
     hm_auto_fd fd = store->fd >= 0 ? hm_open_beneath(store->fd, relative,
                                                      O_RDONLY | O_NONBLOCK | O_NOCTTY, false)
                                    : -1;
@@ -77,7 +81,15 @@ hm_status hm_store_read_json(const hm_store *store, const char *relative, const 
                    : hm_error_move(error, &cause);
     }
     *there = true;
-    return check_format(store, relative, format_member, hm_json_root(*doc), error);
+    return check_format(store, relative, format_member, hm_json_root(*doc), newer, error);
+}
+
+hm_status hm_store_read_json(const hm_store *store, const char *relative, const char *format_member,
+                             hm_json_doc **doc, bool *there, hm_error **error) {
+    bool newer = false;
+    hm_status status =
+        hm_store_read_any_json(store, relative, format_member, doc, there, &newer, error);
+    return status == HM_OK && newer ? hm_store_fail_newer(store, relative, error) : status;
 }
 
 /* ---- listing -------------------------------------------------------------------------------- */

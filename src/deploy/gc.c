@@ -76,6 +76,14 @@ static hm_status sweep_model(sweep *s, const char *name, hm_error **error) {
     if (status == HM_OK) {
         status = hm_slot_versions(&slot, &versions, &unreadable, error);
     }
+    if (status == HM_OK && versions.newer > 0) { /* what is to be kept, only that one knows */
+        (void)hm_fail(error, HM_UNDECIDED, HM_REASON_NONE,
+                      "%zu of the versions of %s are of a newer Hallmark than this one: none was "
+                      "removed",
+                      versions.newer, name);
+        hm_error_add_hint(error, "use the newer Hallmark on this host");
+        return HM_UNDECIDED;
+    }
     hm_auto_free bool *goes = hm_alloc(versions.count, sizeof *goes);
     if (status == HM_OK) {
         status = goes != NULL ? choose(s, &slot, &versions, goes, error) : hm_fail_memory(error);

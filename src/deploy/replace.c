@@ -128,7 +128,7 @@ static hm_status describe_held(const hm_slot *slot, const char *path, hm_held *h
                                hm_error **error) {
     hm_auto_stored version = {.deployed = 0};
     hm_auto_free char *model = hm_textf("%s/model", path);
-    bool known = hm_stored_read(slot->store, path, NULL, &version, NULL) == HM_OK;
+    bool known = hm_stored_read_any(slot->store, path, NULL, &version, NULL) == HM_OK;
     if (model == NULL) {
         return hm_fail_memory(error);
     }

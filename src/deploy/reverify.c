@@ -288,9 +288,12 @@ bool hm_stored_proofs_same(const hm_stored *version, const hm_proofs *proofs) {
 
 /* ---- signature files ------------------------------------------------------------------------ */
 
+/* `name` is relative to the version's model/, which a single file lies in. */
 static bool is_at(const place *at, const char *name, const char *path) {
-    size_t folder = (size_t)(strrchr(at->path, '/') + 1 - at->path);
-    return path != NULL && strncmp(path, at->path, folder) == 0 && strcmp(path + folder, name) == 0;
+    const char *file = at->model.is_file ? strrchr(at->path, '/') : at->path + strlen(at->path);
+    size_t folder = (size_t)(file - at->path);
+    return path != NULL && strncmp(path, at->path, folder) == 0 && path[folder] == '/' &&
+           strcmp(path + folder + 1, name) == 0;
 }
 
 /* Whether a claim that was believed was read from there, or found its statement good there. */
@@ -307,19 +310,85 @@ static bool is_believed(const hm_verification *job, const place *at, const hm_st
     return found;
 }
 
-/* A single file's signature sees nothing beside it, and what is listed as one need not be one. */
+/* Where signatures lie, and nothing that anybody loads: by its name, or since the rule says so. */
+static hm_status is_signature_place(const hm_verification *job, const place *at, const char *name,
+                                    bool *found, hm_error **error) {
+    static const char suffix[] = ".sig";
+    const hm_texts *places = job->rule != NULL ? &job->rule->signatures : NULL;
+    size_t length = strlen(name);
+    bool last = false;
+    hm_status status = HM_OK;
+    *found = length >= sizeof suffix && strcmp(name + length - (sizeof suffix - 1), suffix) == 0;
+    for (size_t i = 0; places != NULL && i < places->count && status == HM_OK && !*found; i++) {
+        hm_auto_free char *path = NULL;
+        status = hm_rule_place(&at->model, places->list[i], at->model.name, &path, error);
+        *found = status == HM_OK && is_at(at, name, path);
+    }
+    for (size_t i = 0; !last && status == HM_OK && !*found; i++) {
+        hm_auto_free char *path = NULL;
+        status = hm_claim_default_place(job, i, &path, &last, error);
+        *found = status == HM_OK && is_at(at, name, path);
+    }
+    return status;
+}
+
+static const hm_claim *find_withdrawn(const hm_verification *job, const place *at,
+                                      const hm_stored_proof *proof) {
+    for (size_t i = 0; i < job->claim_count; i++) {
+        if (job->claims[i]->withdrawn && is_at(at, proof->name, job->claims[i]->place)) {
+            return job->claims[i];
+        }
+    }
+    return NULL;
+}
+
+/*
+ * A signature that was deployed among others, and whose key was withdrawn since: it counts no more,
+ * and is no file from outside either. Whoever stole the key could make more of the kind, so it must
+ * be the very file, in a place where nothing but a signature is looked for.
+ */
+static hm_status is_deployed(const hm_verification *job, const place *at,
+                             const hm_stored_proof *proof, bool *deployed, hm_error **error) {
+    const hm_claim *claim = proof->is_signature ? find_withdrawn(job, at, proof) : NULL;
+    uint8_t digest[32];
+    char hex[65];
+    *deployed = false;
+    if (claim == NULL) {
+        return HM_OK;
+    }
+    hm_status status = hm_digest_bytes(HM_HASH_SHA256, hm_buf_view(&claim->file), digest, error);
+    if (status != HM_OK) {
+        return status;
+    }
+    hm_hex(digest, sizeof digest, hex);
+    return strcmp(hex, proof->digest) == 0
+               ? is_signature_place(job, at, proof->name, deployed, error)
+               : HM_OK;
+}
+
+/*
+ * A single file's signature sees nothing beside it, and what is listed as one need not be one. Of a
+ * directory the comparison found all others.
+ */
 static hm_status refuse_unbelieved(const hm_verification *job, const place *at,
                                    const hm_stored *version, hm_error **error) {
     bool judged = job->options->signature != NULL || job->options->signature_count > 0;
-    for (size_t i = 0; i < version->proof_count && version->file != NULL && judged; i++) {
+    hm_status status = HM_OK;
+    for (size_t i = 0; i < version->proof_count && judged && status == HM_OK; i++) {
         const hm_stored_proof *proof = &version->proofs[i];
-        if (!is_believed(job, at, proof)) {
-            return hm_fail(error, HM_REFUSED, HM_REASON_EXTRA_FILE,
-                           "%s in the version %s of %s is no signature that is believed",
-                           proof->name, version->digest, at->path);
+        bool deployed = false;
+        if (is_believed(job, at, proof) ||
+            (version->file == NULL && find_withdrawn(job, at, proof) == NULL)) {
+            continue;
+        }
+        status = is_deployed(job, at, proof, &deployed, error);
+        if (status == HM_OK && !deployed) {
+            status = hm_fail(error, HM_REFUSED, HM_REASON_EXTRA_FILE,
+                             "%s in the version %s of %s is no signature that is believed",
+                             proof->name, version->digest, at->path);
         }
     }
-    return HM_OK;
+    return status;
 }
 
 /* ---- the whole ------------------------------------------------------------------------------ */
@@ -387,6 +456,7 @@ hm_status hm_stored_verify(const hm_slot *slot, const hm_stored *version, const 
     job.options = &how;
     job.rule_name = slot->name;
     job.rule_path = at.rule_path;
+    job.keeps_withdrawn = true;
     if (status == HM_OK) {
         status = judge(&job, &at, version, options, report, &cause);
     }

@@ -211,6 +211,7 @@ hm_status hm_slot_versions(const hm_slot *slot, hm_stored_list *versions, size_t
         if (hm_stored_read(slot->store, path, names.list[i], made, &cause) == HM_OK) {
             versions->count++;
         } else {
+            versions->newer += made->newer;
             hm_stored_free(made);
             status = hm_error_is_memory(cause) ? hm_error_move(error, &cause) : HM_OK;
             ++*unreadable;

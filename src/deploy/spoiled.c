@@ -107,7 +107,7 @@ static finding look_at_record(const hm_store *store, const char *path, hm_stored
     hm_auto_error cause = NULL;
     hm_auto_free char *record = hm_textf("%s/version.json", path);
     finding found = record != NULL ? look(store, record, S_IFREG) : UNKNOWN;
-    if (found != SOUND || hm_stored_read(store, path, digest, version, &cause) == HM_OK) {
+    if (found != SOUND || hm_stored_read_any(store, path, digest, version, &cause) == HM_OK) {
         return found;
     }
     hm_auto_fd fd = hm_open_beneath(store->fd, record, O_RDONLY | O_NONBLOCK | O_NOCTTY, false);

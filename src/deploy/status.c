@@ -12,6 +12,7 @@
 typedef enum serving {
     SERVING,    /* `current` leads to a version */
     BAD,        /* likewise, and that was found bad when it was verified last */
+    NEWER,      /* likewise, and its version.json is of a newer program */
     UNREADABLE, /* likewise, and its version.json cannot be read */
     ASTRAY,     /* `current` is not what this program makes of it, or is gone */
     TAKEN_AWAY, /* `current` was taken away by the store, since nothing was good */
@@ -30,6 +31,7 @@ typedef struct model_view {
     const hm_stored *current;        /* NULL: there is none, or it cannot be read */
     const hm_activation *activation; /* the last one */
     char good[HM_VERSION_DIGITS + 1];
+    bool is_newer; /* the record of the current one is of a newer program */
     serving state;
 } model_view;
 
@@ -48,7 +50,23 @@ static serving state_of(const model_view *view) {
         return slot->strange || gone ? ASTRAY : last != NULL ? TAKEN_AWAY : NOTHING;
     }
     const hm_verdict *verdict = hm_slot_state_verdict(&slot->state, slot->current);
-    return view->current == NULL ? UNREADABLE : verdict != NULL && !verdict->good ? BAD : SERVING;
+    return verdict != NULL && !verdict->good ? BAD
+           : view->current != NULL           ? SERVING
+           : view->is_newer                  ? NEWER
+                                             : UNREADABLE;
+}
+
+/* Of the current version, which is not among those that can be read. */
+static hm_status look_for_newer(model_view *view, hm_error **error) {
+    hm_auto_stored version = {.source = NULL};
+    hm_auto_free char *path = hm_slot_version_path(&view->slot, view->slot.current);
+    if (path == NULL) {
+        return hm_fail_memory(error);
+    }
+    view->is_newer =
+        hm_stored_read_any(view->slot.store, path, view->slot.current, &version, NULL) == HM_OK &&
+        version.newer;
+    return HM_OK;
 }
 
 static hm_status look(hm_store *store, const char *name, model_view *view, hm_error **error) {
@@ -64,6 +82,9 @@ static hm_status look(hm_store *store, const char *name, model_view *view, hm_er
         if (strcmp(view->versions.list[i].digest, slot->current) == 0) {
             view->current = &view->versions.list[i];
         }
+    }
+    if (status == HM_OK && view->current == NULL && slot->current[0] != '\0') {
+        status = look_for_newer(view, error);
     }
     if (status == HM_OK) {
         view->activation =
@@ -96,6 +117,7 @@ static size_t count_held(const held_view *held, const char *name) {
 static const char *warning_of(serving state) {
     switch (state) {
     case BAD: return "what is current was found bad when it was verified last, and is still served";
+    case NEWER: return "the record of the version that is current is of a newer Hallmark";
     case UNREADABLE: return "the record of the version that is current cannot be read";
     case ASTRAY: return "`current` does not lead to a version of the store";
     case TAKEN_AWAY:
@@ -110,6 +132,7 @@ static const char *word_of(serving state) {
     switch (state) {
     case SERVING: return "serving";
     case BAD: return "bad";
+    case NEWER: return "newer";
     case UNREADABLE: return "unreadable";
     case ASTRAY: return "astray";
     case TAKEN_AWAY: return "taken-away";

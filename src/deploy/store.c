@@ -204,16 +204,17 @@ static hm_status fail_no_store(const char *path, hm_error **error) {
 }
 
 /* Where others may put things, what they put there first would be taken for the store's own. */
-static hm_status refuse_shared(const hm_store *store, hm_error **error) {
+hm_status hm_store_check_directory(const char *path, hm_error **error) {
     struct stat st;
-    if (stat(store->path, &st) != 0) {
-        return hm_fail_errno(error, errno, "cannot open the store %s", store->path);
+    hm_status status = hm_check_own_directory(path, error);
+    if (status == HM_OK && stat(path, &st) != 0) {
+        status = hm_fail_errno(error, errno, "cannot open the store %s", path);
     }
-    if ((st.st_mode & (S_IWGRP | S_IWOTH)) == 0) {
-        return HM_OK;
+    if (status != HM_OK || (st.st_mode & (S_IWGRP | S_IWOTH)) == 0) {
+        return status;
     }
     (void)hm_fail(error, HM_UNDECIDED, HM_REASON_NONE,
-                  "the directory %s can be changed by other users", store->path);
+                  "the directory %s can be changed by other users", path);
     hm_error_add_hint(error, "make a directory of its own for the store, mode 755");
     return HM_UNDECIDED;
 }
@@ -239,10 +240,7 @@ static hm_status open_directory(hm_store *store, hm_error **error) {
                                : hm_fail_errno(error, errno, "cannot open the store %s", given);
     }
     /* Whoever only looks believes nothing of what he sees. */
-    hm_status status = look ? HM_OK : hm_check_own_directory(store->path, error);
-    if (status == HM_OK && !look) {
-        status = refuse_shared(store, error);
-    }
+    hm_status status = look ? HM_OK : hm_store_check_directory(store->path, error);
     if (status == HM_OK) {
         store->fd = open(store->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     }

@@ -37,6 +37,8 @@ struct hm_store {
     gid_t group;
 };
 
+/* Whether nobody but the caller and root can change what lies in the store's directory. */
+HM_MUST_USE hm_status hm_store_check_directory(const char *path, hm_error **error);
 /* Whether it can be the name of a model in the store. */
 bool hm_store_name_valid(const char *name);
 HM_MUST_USE hm_status hm_store_check_name(const char *name, hm_error **error);
@@ -53,6 +55,12 @@ char *hm_store_path(const hm_store *store, const char *relative);
 HM_MUST_USE hm_status hm_store_read_json(const hm_store *store, const char *relative,
                                          const char *format_member, hm_json_doc **doc, bool *there,
                                          hm_error **error);
+/* Likewise; `*newer`: it is of a newer program, which is no failure. */
+HM_MUST_USE hm_status hm_store_read_any_json(const hm_store *store, const char *relative,
+                                             const char *format_member, hm_json_doc **doc,
+                                             bool *there, bool *newer, hm_error **error);
+/* One of the store's own files is of a newer program: ::HM_UNDECIDED, with a hint. */
+hm_status hm_store_fail_newer(const hm_store *store, const char *relative, hm_error **error);
 /* Removes a file, link or whole directory beneath the store, read-only or not, if it is there. */
 HM_MUST_USE hm_status hm_store_remove(const hm_store *store, const char *relative,
                                       hm_error **error);
@@ -91,6 +99,7 @@ typedef struct hm_stored {
     char digest[HM_VERSION_DIGITS + 1]; /* its name */
     char id[HM_STORE_ID_SIZE + 1]; /* of the staging directory that it was made in: tells it from
                                       another copy of the same model */
+    bool newer; /* its record is of a newer program, and says more than can be read here */
     int64_t deployed;
     char *source;     /* path that it was copied from */
     bool let_through; /* not verified */
@@ -113,6 +122,12 @@ HM_MUST_USE hm_status hm_stored_write(const hm_stored *version, hm_buf *out, hm_
 /* `relative`: the version's directory beneath the store. `digest` NULL: whatever it is. */
 HM_MUST_USE hm_status hm_stored_read(const hm_store *store, const char *relative,
                                      const char *digest, hm_stored *version, hm_error **error);
+/*
+ * Likewise, also of a newer program, which hm_stored_read() refuses: every format keeps the members
+ * of the first one, so that what a version is made of can be verified whatever its number.
+ */
+HM_MUST_USE hm_status hm_stored_read_any(const hm_store *store, const char *relative,
+                                         const char *digest, hm_stored *version, hm_error **error);
 
 /* ---- a model's place ------------------------------------------------------------------------ */
 
@@ -177,9 +192,13 @@ char *hm_slot_rule_path(const hm_slot *slot);
 typedef struct hm_stored_list {
     hm_stored *list; /* newest first */
     size_t count, capacity;
+    size_t newer; /* versions that are not in the list: their records are of a newer program */
 } hm_stored_list;
 void hm_stored_list_free(hm_stored_list *versions);
-/* Versions whose version.json cannot be read are passed over, and counted in `*unreadable`. */
+/*
+ * Versions whose version.json cannot be read, or is of a newer program, are passed over, and
+ * counted in `*unreadable`.
+ */
 HM_MUST_USE hm_status hm_slot_versions(const hm_slot *slot, hm_stored_list *versions,
                                        size_t *unreadable, hm_error **error);
 /* The version that a person means: a digest or the beginning of one, of 4 digits at least. */

@@ -307,8 +307,8 @@ static hm_status read_facts(hm_json *root, hm_stored *version, hm_error **error)
     return status;
 }
 
-hm_status hm_stored_read(const hm_store *store, const char *relative, const char *digest,
-                         hm_stored *version, hm_error **error) {
+hm_status hm_stored_read_any(const hm_store *store, const char *relative, const char *digest,
+                             hm_stored *version, hm_error **error) {
     hm_auto_json doc = NULL;
     hm_auto_error cause = NULL;
     bool there = false;
@@ -316,7 +316,8 @@ hm_status hm_stored_read(const hm_store *store, const char *relative, const char
     if (path == NULL) {
         return hm_fail_memory(error);
     }
-    hm_status status = hm_store_read_json(store, path, format_member, &doc, &there, error);
+    hm_status status =
+        hm_store_read_any_json(store, path, format_member, &doc, &there, &version->newer, error);
     if (status == HM_OK && !there) {
         status =
             hm_fail(error, HM_UNDECIDED, HM_REASON_NONE, "there is no %s/%s", store->path, path);
@@ -335,10 +336,20 @@ hm_status hm_stored_read(const hm_store *store, const char *relative, const char
     if (status == HM_OK) {
         status = read_files(root, version, &cause);
     }
-    if (status == HM_OK) {
+    if (status == HM_OK && !version->newer) {
         status = hm_json_refuse_rest(root, what, &cause);
     }
     return status == HM_REFUSED ? hm_store_fail_damaged(store, path, hm_error_message(cause), error)
            : status == HM_OK    ? HM_OK
                                 : hm_error_move(error, &cause);
+}
+
+hm_status hm_stored_read(const hm_store *store, const char *relative, const char *digest,
+                         hm_stored *version, hm_error **error) {
+    hm_status status = hm_stored_read_any(store, relative, digest, version, error);
+    if (status != HM_OK || !version->newer) {
+        return status;
+    }
+    hm_auto_free char *path = hm_textf("%s/version.json", relative);
+    return path != NULL ? hm_store_fail_newer(store, path, error) : hm_fail_memory(error);
 }

@@ -244,6 +244,7 @@ static hm_status judge_key(const hm_policy *policy, const bool *allowed,
     if (status == HM_OK) {
         status = find_key(policy, &from, envelope, who, &chosen, error);
     }
+    who->genuine = status == HM_OK;
     if (status == HM_OK) {
         status = check_period(chosen, who->judged_at, error);
     }
@@ -271,6 +272,7 @@ static hm_status judge_chain_of(const hm_trusted_signer *signer, uint64_t allow,
     if (status == HM_OK) {
         status = verify_parts(key, envelope, error);
     }
+    who->genuine = status == HM_OK;
     if (status == HM_OK) {
         status = describe_key(key, envelope, who, error);
     }
@@ -411,6 +413,7 @@ hm_status hm_trust_judge_among(const hm_policy *policy, const bool *allowed,
         verdict = warn_of_policy(policy, &found, error);
     }
     if (verdict != HM_OK) {
+        who->genuine = found.genuine;
         hm_signer_identity_free(&found);
         return verdict;
     }

@@ -189,6 +189,7 @@ typedef struct hm_signer_identity {
     char certificate_fingerprint[2 * HM_FINGERPRINT_SIZE + 1];
     int64_t not_before, not_after;
     int64_t judged_at;
+    bool genuine; /* signed by an allowed signer; also when refused since the key is withdrawn */
     char **authorities; /* fingerprints of the public keys that the leaf leads to, root included */
     size_t authority_count, authority_capacity;
     char **warnings; /* what was let pass by an option, or could not be compared */

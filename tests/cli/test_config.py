@@ -81,7 +81,8 @@ def test_everything(hallmark, write, secret, tmp_path):
                          "authorized": True, "ca-file": str(tmp_path / "ca.pem"), "timeout": 9,
                          "events": ["refused", "quarantined"]}  # fmt: skip
     assert alerts[1]["command"] == str(tmp_path / "bin/page") and alerts[1]["timeout"] == 5
-    usual = ["refused", "let-through", "repaired", "rolled-back", "deactivated", "quarantined"]
+    usual = ["refused", "undecided", "let-through", "repaired", "rolled-back", "deactivated",
+                 "quarantined"]  # fmt: skip
     assert alerts[1]["events"] == usual
     assert alerts[2]["syslog"] == "local3" and alerts[2]["events"] == ["verified"]
     assert alerts[3]["syslog"] == f"daemon at {tmp_path}/dev/log"
