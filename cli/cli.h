@@ -172,6 +172,8 @@ typedef struct cli_recording {
 hm_status cli_record_load(const cli_record *given, cli_recording *recording, hm_error **error);
 /* Before anything is done: whether it can be recorded. */
 hm_status cli_record_open(cli_recording *recording, hm_error **error);
+/* A private key may be read at the end, to sign a checkpoint: nobody else gets to see memory. */
+void cli_harden_for(const hm_config *config);
 /*
  * Records how a command ended, before that is told. Returns the status, or HM_UNDECIDED with the
  * cause in place of report and error when a success could not be recorded.

@@ -24,7 +24,13 @@ static hm_status configure(const cli_store *given, const cli_record *record, con
     if (status == HM_OK) {
         status = set(*config, "log", record->log, error);
     }
-    return status == HM_OK ? set(*config, "policy", policy, error) : status;
+    if (status == HM_OK) {
+        status = set(*config, "policy", policy, error);
+    }
+    if (status == HM_OK) {
+        cli_harden_for(*config);
+    }
+    return status;
 }
 
 /* Of the keys, if there are any; else the policy file. */
@@ -47,8 +53,7 @@ hm_status cli_gate_open(const cli_store *given, const cli_record *record, const 
     return status == HM_OK ? hm_store_open(gated->config, flags, &gated->store, error) : status;
 }
 
-/*
- * Told after it is written down, and before alerts are sent. A dry run leaves no trace. */
+/* Told after it is written down, and before alerts are sent. A dry run leaves no trace. */
 static int fail(const cli_gate_call *call, cli_gated *gated, hm_status status, hm_error **error) {
     cli_recording recording = {.config = gated->config};
     hm_report *none = NULL;

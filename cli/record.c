@@ -18,10 +18,14 @@ hm_status cli_record_load(const cli_record *given, cli_recording *recording, hm_
     return status;
 }
 
-hm_status cli_record_open(cli_recording *recording, hm_error **error) {
-    if (hm_config_get(recording->config, "checkpoint-key") != NULL) {
-        hm_process_harden(); /* a private key may be read at the end */
+void cli_harden_for(const hm_config *config) {
+    if (hm_config_get(config, "checkpoint-key") != NULL) {
+        hm_process_harden();
     }
+}
+
+hm_status cli_record_open(cli_recording *recording, hm_error **error) {
+    cli_harden_for(recording->config);
     return hm_recorder_open(recording->config, &recording->recorder, error);
 }
 

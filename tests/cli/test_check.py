@@ -410,6 +410,24 @@ def test_service_of_named_models_as_the_configuration_says(store):
     assert {report["store"]["name"] for (report,) in rounds} == {"b"}
 
 
+def core_limit(process):
+    limits = pathlib.Path(f"/proc/{process}/limits").read_text()
+    return re.search(r"Max core file size +(\S+) +(\S+)", limits).groups()
+
+
+@pytest.mark.parametrize("signs", [False, True])
+def test_memory_that_a_checkpoint_key_may_lie_in_is_not_dumped(store, signs):
+    store.versions(1)
+    config = store.folder / "config.yaml"
+    key = f"checkpoints: {{key: {store.key.private}, every: 50}}\n" if signs else ""
+    config.write_text("hallmark-config: 1\n" + key)
+    service = Service(store, "--every", "1h", env={"HALLMARK_CONFIG": config})
+    service.wait_for("STATUS=1 models verified")
+    core = core_limit(service.process.pid)
+    assert service.end()[0] == 0
+    assert core == (("0", "0") if signs else core_limit("self"))
+
+
 def test_service_reads_the_policy_again(store):
     (digest,) = store.versions(1)
     service = Service(store, "--every", "1s")
