@@ -93,17 +93,17 @@ def _refuse_kernels(model: Model) -> None:
                 )
 
 
-def _implementations(config: Any, named: bool = False) -> Iterator[str]:
+def _implementations(config: Any) -> Iterator[str]:
     """Values of members such as ``attn_implementation``, at any depth."""
-    if isinstance(config, str):
-        if named:
-            yield config
-    elif isinstance(config, list):
-        for each in config:
-            yield from _implementations(each, named)
-    elif isinstance(config, dict):
-        for key, value in config.items():
-            yield from _implementations(value, named or "_implementation" in key)
+    waiting = [(config, False)]
+    while waiting:
+        value, named = waiting.pop()
+        if isinstance(value, str) and named:
+            yield value
+        elif isinstance(value, list):
+            waiting += [(each, named) for each in value]
+        elif isinstance(value, dict):
+            waiting += [(value[key], named or "_implementation" in key) for key in value]
 
 
 def _files(model: Model, weights: bool) -> List[str]:
