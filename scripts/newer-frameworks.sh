@@ -4,7 +4,7 @@
 # Runs tests/python/frameworks with a torch, a numpy and a Python that are newer than the system's:
 # those of Debian 13, in a tree of its own below FOLDER, where the current transformers comes from
 # PyPI. Tested are the wheel and the program that `make python` leaves in build/.
-# Needs root and debootstrap, 2.5 GB of disk, the network, and some minutes for the first time; then
+# Needs root and debootstrap, 2 GB of disk, the network, and some minutes for the first time; then
 # the tree is used again. To be rid of it remove FOLDER: mounts end with this script.
 set -eu
 cd "$(dirname "$0")/.."
@@ -47,6 +47,7 @@ if [ ! -e "$root/made" ]; then
     cp /etc/resolv.conf "$root/etc/resolv.conf"
     # Those of this machine: it may have to go through a proxy that has one of its own.
     cp /etc/ssl/certs/ca-certificates.crt "$root/host-certificates.crt"
+    inside apt-get -qq update
     # shellcheck disable=SC2086
     inside apt-get -qq -y -o Dpkg::Use-Pty=0 --no-install-recommends install $packages
     inside python3 -m venv --system-site-packages /venv
