@@ -8,8 +8,8 @@ DESTDIR ?=
 export DESTDIR
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test install clean unit cli python asan tsan valgrind fuzz lint tidy coverage bench \
-	format help
+.PHONY: build demo test install clean unit cli python asan pyasan tsan valgrind fuzz lint tidy \
+	coverage bench format help
 
 build: build/build.ninja ## release build: build/hallmark
 	@ninja -C build
@@ -38,14 +38,15 @@ unit: ## unit tests
 cli: ## tests of the program, by pytest
 python: ## tests of the Python package, from a wheel that is built for it
 asan: ## unit tests, fuzz corpus and tests of the program under ASan and UBSan
-tsan: ## the same under TSan
+pyasan: ## tests of the Python package under ASan and UBSan
+tsan: ## the tests of `asan` under TSan
 valgrind: ## unit tests and a few runs of the program under valgrind
 fuzz: ## every fuzz target for FUZZ_SECONDS (60); make fuzz FUZZ_SECONDS=3600
 lint: ## rooms, forbidden calls, headers, formatting
 tidy: ## clang-tidy
 coverage: ## lines of src/ and cli/ that the tests run, per file
 fuzz: export FUZZ_SECONDS ?= 60
-unit cli python asan tsan valgrind fuzz lint tidy coverage:
+unit cli python asan pyasan tsan valgrind fuzz lint tidy coverage:
 	@scripts/setup.sh test
 	@scripts/test.sh $@
 

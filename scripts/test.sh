@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# usage: test.sh [STAGE...]        stages: lint tidy unit cli python asan tsan valgrind fuzz
+# usage: test.sh [STAGE...]        stages: lint tidy unit cli python asan pyasan tsan valgrind fuzz
 #                                coverage
 # Without a stage: all but coverage. Results go to build/results; the table at the end adds them up.
 # FUZZ_SECONDS: for each fuzz target. WERROR=true: warnings are errors (so in CI).
@@ -8,7 +8,7 @@ set -u
 cd "$(dirname "$0")/.."
 
 stages=("$@")
-[ ${#stages[@]} -gt 0 ] || stages=(lint tidy unit cli python asan tsan valgrind fuzz)
+[ ${#stages[@]} -gt 0 ] || stages=(lint tidy unit cli python asan pyasan tsan valgrind fuzz)
 results=$PWD/build/results
 python=build/venv/bin/python
 werror=${WERROR:-${CI:-false}}
@@ -21,15 +21,16 @@ record() { # STAGE NAME passed|failed|skipped
     [ "$3" != failed ] || printf 'FAILED: %s: %s\n' "$1" "$2"
 }
 
-# Configures a build folder, whether it is there or not, and builds what tests need.
-build() { # FOLDER OPTION...
-    local folder=$1
+# Configures a build folder, whether it is there or not, and builds what tests need, or one target.
+build() { # FOLDER [TARGET] OPTION...
+    local folder=$1 target=
     shift
+    case $1 in -*) ;; *) target=$1 && shift ;; esac
     local how=(--reconfigure)
     [ -e "$folder/build.ninja" ] || how=()
     meson setup "$folder" "${how[@]}" -Dtests=enabled -Dwerror="$werror" "$@" \
         >"$results/setup.log" 2>&1 || { cat "$results/setup.log"; return 1; }
-    ninja -C "$folder" --quiet
+    ninja -C "$folder" --quiet ${target:+"$target"}
 }
 
 meson_tests() { # STAGE FOLDER ARGUMENT...
@@ -103,6 +104,54 @@ stage_asan() {
     export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
     meson_tests asan build-asan --timeout-multiplier 4
     HALLMARK_SANITIZER=asan py_tests asan build-asan/hallmark
+}
+
+# The extension for Python with the library inside, for gcc's runtime: that one can be preloaded
+# into Debian's Python.
+extension_build() {
+    local PATH=$PWD/build/venv-python/bin:$PATH
+    build build-pyasan python/_core.abi3.so --buildtype=debugoptimized -Dpython=enabled \
+        -Dtests=disabled -Dman=disabled -Db_sanitize=address,undefined || return 1
+    rm -rf build-pyasan/site
+    DESTDIR=$PWD/build-pyasan/site meson install -C build-pyasan --no-rebuild --quiet \
+        --tags python-runtime
+}
+
+extension_tests() { # NAME VENV ARGUMENT...
+    local name=$1 python=$2/bin/python status=0
+    shift 2
+    local from='import hallmark, sys; sys.exit("/build-pyasan/" not in hallmark._core.__file__)'
+    "$python" -c "$from" || { record pyasan "$name: the extension is another" failed; return; }
+    "$python" -m pytest -c tests/pytest.ini -q -n "$jobs" \
+        --junit-xml "$results/pyasan-$name-pytest.xml" "$@" || status=$?
+    [ $status -le 1 ] || record pyasan "$name: pytest ended with status $status" failed
+}
+
+# The package as in the stage python, but for what concerns the wheel and needs no extension.
+stage_pyasan() {
+    build build --buildtype=release || { record pyasan build failed; return; }
+    CC=gcc extension_build || { record pyasan 'the extension is built' failed; return; }
+    local log=$results/pyasan-report frameworks=tests/python/frameworks
+    rm -f "$log".*
+    PYTHONPATH=$(dirname "$(dirname "$(find "$PWD/build-pyasan/site" -name _core.abi3.so)")")
+    LD_PRELOAD=$(gcc -print-file-name=libasan.so)
+    # The interpreter ends without having freed everything.
+    ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:log_path=$log
+    UBSAN_OPTIONS=print_stacktrace=1:log_path=$log
+    export PYTHONPATH LD_PRELOAD ASAN_OPTIONS UBSAN_OPTIONS PYTHONMALLOC=malloc
+    export PYTHONDONTWRITEBYTECODE=1 HALLMARK_BIN=build/hallmark HALLMARK_SANITIZER=asan
+    extension_tests package build/venv-python --ignore $frameworks \
+        --ignore tests/python/test_package.py tests/python
+    extension_tests frameworks build/venv-frameworks \
+        $frameworks/test_{attacks,model,weights}.py
+    unset LD_PRELOAD
+    # Whatever became of the process that complained: of a worker, a child, a call that may fail.
+    local report
+    for report in "$log".*; do
+        [ -e "$report" ] || continue
+        cat "$report"
+        record pyasan "${report##*/}" failed
+    done
 }
 
 stage_tsan() {

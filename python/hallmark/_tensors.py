@@ -146,7 +146,7 @@ def _torch(dtype: str, shape: Tuple[int, ...], memory: memoryview) -> Any:
     if kind is None:
         unsupported(f"torch {torch.__version__} has no {_TYPES[dtype].torch}")
     if len(memory) == 0:
-        return torch.empty(shape, dtype=kind)
+        return torch.empty(shape, dtype=kind, device="cpu")  # as below, whatever the default is
     return torch.frombuffer(memory, dtype=kind).reshape(shape)
 
 

@@ -105,8 +105,11 @@ def load(
     with opening(model, policy, key, signature, name, jobs, progress) as opened:
         _check(opened, file)
         options = {"map_location": map_location, "weights_only": True}
-        if "mmap" in known and mmap is not False:
-            return torch.load(opened.path(file), mmap=True, **options)
+        if "mmap" in known:
+            # Said in either case: torch's own default can be changed for the process.
+            options["mmap"] = mmap is not False
+            if options["mmap"]:
+                return torch.load(opened.path(file), **options)
         with opened.open(file) as memory:
             return torch.load(memory, **options)
 

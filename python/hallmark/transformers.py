@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Optional, Union
+import json
+from typing import Any, Iterator, List, Optional, Union
 
 from hallmark._frameworks import opening, unsupported
 from hallmark._model import Model
@@ -42,7 +43,8 @@ def from_pretrained(
     :param args: handed on.
     :param policy: as for `hallmark.open`; so are the others up to `progress`.
     :param kwargs: handed on.
-    :raises UnsupportedError: an adapter, whose base model would be taken from elsewhere.
+    :raises UnsupportedError: an adapter, whose base model would be taken from elsewhere; or a
+        config that names a kernel, which is code from elsewhere.
     """
     if kwargs.pop("trust_remote_code", False):
         usage("trust_remote_code: code of the model is not run")
@@ -56,6 +58,7 @@ def from_pretrained(
             unsupported("an adapter's base model is not part of what was verified")
         weights = _has_weights(cls)
         if weights:
+            _refuse_kernels(opened)
             kwargs["use_safetensors"] = True
         with opened.directory(_files(opened, weights)) as place:
             return cls.from_pretrained(
@@ -69,6 +72,38 @@ def _has_weights(cls: Any) -> bool:
         each.__name__ in ("PreTrainedModel", "_BaseAutoModelClass")
         for each in getattr(cls, "__mro__", ())
     )
+
+
+def _refuse_kernels(model: Model) -> None:
+    """Where a config names a repository as the implementation of something, newer releases of
+    transformers fetch compiled code from there and run it, whatever else they are told."""
+    for name in model.names():
+        base = name.rpartition("/")[2]
+        if not (base.startswith("config") and base.endswith(".json")):
+            continue
+        try:
+            config = json.loads(model.read(name))
+        except (ValueError, RecursionError):
+            continue  # transformers says what it thinks of it
+        for value in _implementations(config):
+            if "/" in value:
+                unsupported(
+                    f"{name} asks for a kernel from elsewhere: {value!r}",
+                    "take it out of the config, and sign the model again",
+                )
+
+
+def _implementations(config: Any) -> Iterator[str]:
+    """Values of members such as ``attn_implementation``, at any depth."""
+    waiting = [(config, False)]
+    while waiting:
+        value, named = waiting.pop()
+        if isinstance(value, str) and named:
+            yield value
+        elif isinstance(value, list):
+            waiting += [(each, named) for each in value]
+        elif isinstance(value, dict):
+            waiting += [(value[key], named or "_implementation" in key) for key in value]
 
 
 def _files(model: Model, weights: bool) -> List[str]:

@@ -30,9 +30,11 @@ def model(request, tmp_path, ec):
 def test_stopped_at_each_read(model, ec, tmp_path):
     shim = tmp_path / "stopper.so"
     subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", shim, HERE / "stopper.c"], check=True)
+    preloaded = " ".join(filter(None, [os.environ.get("LD_PRELOAD"), str(shim)]))
     done = subprocess.run(
         [sys.executable, HERE / "stopped.py", model, ec.public, tmp_path],
-        capture_output=True, text=True, timeout=200, check=False, env={**os.environ, "LD_PRELOAD": str(shim)},
+        capture_output=True, text=True, timeout=200, check=False,
+        env={**os.environ, "LD_PRELOAD": preloaded},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     loads, handed = map(int, done.stdout.split())
@@ -63,7 +65,7 @@ while time.monotonic() < end:
 """
 
 
-def test_a_writer_that_never_stops(tmp_path, ec):
+def test_a_writer_that_never_stops(tmp_path, ec, sanitizer):
     """Thousands of loads of a file that is rewritten, cut and replaced all the while."""
     folder = tmp_path / "models"
     folder.mkdir()
@@ -92,7 +94,8 @@ def test_a_writer_that_never_stops(tmp_path, ec):
     finally:
         writer.kill()
         writer.wait()
-    assert loads > 500 and 0 < handed < loads and "digest-mismatch" in reasons, (loads, handed)
+    assert loads > (50 if sanitizer else 500), loads
+    assert 0 < handed < loads and "digest-mismatch" in reasons, (loads, handed)
 
 
 LOADERS = {

@@ -262,7 +262,7 @@ def test_a_fork_after_loading(signed, sharded, ec):
         assert dict(model) == files and lazy.read() == data
 
 
-def test_thousands_of_loads_leak_nothing(signed, sharded, ec):
+def test_thousands_of_loads_leak_nothing(signed, sharded, ec, sanitizer):
     policy = hallmark.Policy(keys=ec.public)
 
     def load(times):
@@ -278,10 +278,10 @@ def test_thousands_of_loads_leak_nothing(signed, sharded, ec):
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return len(os.listdir("/proc/self/fd")), maps, peak
 
-    descriptors, maps, peak = load(200)
-    after = load(1000)
+    descriptors, maps, peak = load(20 if sanitizer else 200)
+    after = load(100 if sanitizer else 1000)
     assert after[:2] == (descriptors, maps)
-    assert after[2] - peak < 8 * 1024  # KiB
+    assert sanitizer or after[2] - peak < 8 * 1024  # KiB; a sanitizer keeps what was freed
 
 
 # ---- more than there is memory ------------------------------------------------------------------
@@ -302,7 +302,9 @@ except hallmark.UndecidedError as error:
 """
 
 
-def test_a_model_that_is_larger_than_memory(tmp_path, ec):
+def test_a_model_that_is_larger_than_memory(tmp_path, ec, sanitizer):
+    if sanitizer:
+        pytest.skip("a sanitizer needs addresses without limit")
     file, size = tmp_path / "large", 2 << 30
     with open(file, "wb") as target:
         target.truncate(size)

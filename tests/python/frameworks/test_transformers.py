@@ -138,6 +138,29 @@ def test_code_and_adapters_are_not_followed(bert, ec, tmp_path, monkeypatch):
         load(transformers.AutoModel, bert, ec)
 
 
+@pytest.mark.parametrize(
+    "more",
+    [{"attn_implementation": "somebody/kernels"}, {"_attn_implementation": "a/b@main:c"},
+     {"_attn_implementation_internal": "paged|a/b"}, {"experts_implementation": "a/b"},
+     {"text_config": {"attn_implementation": {"": "a/b"}}}],
+)  # fmt: skip
+@pytest.mark.parametrize("file", ["config.json", "config.5.0.0.json"])
+def test_kernels_are_not_fetched(bert, ec, more, file):
+    config = json.loads((bert / "config.json").read_text())
+    (bert / file).write_text(json.dumps({**config, **more}))
+    hallmark.sign(bert, ec.private)
+    with pytest.raises(hallmark.UnsupportedError, match="kernel from elsewhere"):
+        load(transformers.AutoModel, bert, ec)
+
+
+def test_an_implementation_that_is_no_kernel(bert, ec):
+    config = json.loads((bert / "config.json").read_text())
+    (bert / "config.json").write_text(json.dumps({**config, "attn_implementation": "eager"}))
+    hallmark.sign(bert, ec.private)
+    model = load(transformers.AutoModel, bert, ec)
+    assert model.config._attn_implementation == "eager"
+
+
 def test_nothing_is_left(bert, ec, tmp_path, monkeypatch):
     import tempfile
 

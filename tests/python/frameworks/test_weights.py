@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints of torch, and safetensors: the real libraries write and read what we read and write."""
 
+import inspect
 import json
+import mmap
 import os
 import pickle
 import struct
@@ -18,6 +20,10 @@ import torch
 
 import hallmark
 import support
+
+
+# From 2.1 on.
+CAN_MAP = "mmap" in inspect.signature(torch.load).parameters
 
 
 def tensors():
@@ -154,14 +160,58 @@ def test_other_releases_of_torch(checkpoint, ec, monkeypatch):
     assert same(hallmark.torch.load(checkpoint, key=ec.public, map_location="cpu"), tensors())
     assert calls[0][0].startswith("/proc/self/fd/") and calls[0][1:] == ("cpu", True, True)
     hallmark.torch.load(checkpoint, key=ec.public, mmap=False)
-    assert not isinstance(calls[1][0], str) and calls[1][2:] == (True, None)
+    assert not isinstance(calls[1][0], str) and calls[1][2:] == (True, False)
     monkeypatch.setattr("hallmark.torch.framework", lambda name: Library(oldest))
     with pytest.raises(hallmark.UnsupportedError, match="weights only"):
         hallmark.torch.load(checkpoint, key=ec.public)
     monkeypatch.undo()
-    if not hasattr(torch.load, "mmap"):
+    if not CAN_MAP:
         with pytest.raises(hallmark.UsageError, match="mmap"):
             hallmark.torch.load(checkpoint, key=ec.public, mmap=True)
+
+
+@pytest.mark.skipif(not CAN_MAP, reason="a torch that cannot map checkpoints")
+def test_a_mapped_checkpoint_lies_in_the_verified_memory(checkpoint, ec, lies_in):
+    with hallmark.open(checkpoint, key=ec.public) as model:
+        mapped, other = hallmark.torch.load(model), hallmark.torch.load(model, mmap=True)
+        copied = hallmark.torch.load(model, mmap=False)
+        support.flip(checkpoint, checkpoint.stat().st_size // 2)
+    assert same(mapped, tensors()) and same(copied, tensors())
+    for name, tensor in mapped.items():
+        if tensor.numel() > 0:
+            assert "memfd:hallmark" in lies_in(tensor.data_ptr()), name
+            assert "memfd:hallmark" not in lies_in(copied[name].data_ptr()), name
+    # What is written is one's own.
+    mapped["weight"].fill_(7)
+    assert same(other, tensors()) and mapped["weight"][0, 0] == 7
+
+
+@pytest.mark.skipif(not CAN_MAP, reason="a torch that cannot map checkpoints")
+def test_a_mapping_that_is_shared_changes_nothing(checkpoint, ec):
+    """torch can be told to map so that writes reach the file. The verified memory has none."""
+    if not hasattr(torch.serialization, "set_default_mmap_options"):
+        pytest.skip("a torch that always maps privately")
+    with hallmark.open(checkpoint, key=ec.public) as model:
+        try:
+            torch.serialization.set_default_mmap_options(mmap.MAP_SHARED)
+            with pytest.raises(RuntimeError, match="map"):
+                hallmark.torch.load(model)
+        finally:
+            torch.serialization.set_default_mmap_options(mmap.MAP_PRIVATE)
+        assert same(hallmark.torch.load(model), tensors())
+
+
+def test_defaults_of_the_process(checkpoint, weights, ec):
+    """What torch was told to do by default decides neither whether nor what is loaded."""
+    config = getattr(getattr(torch.utils, "serialization", None), "config", None)
+    if config is not None:
+        with config.patch({"load.mmap": True}):
+            assert same(hallmark.torch.load(checkpoint, key=ec.public, mmap=False), tensors())
+    if hasattr(torch.device, "__enter__"):  # from 2.0 on
+        with torch.device("meta"):
+            found = hallmark.safetensors.load_file(weights, key=ec.public)
+        assert {tensor.device.type for tensor in found.values()} == {"cpu"}
+        assert same(found, tensors())
 
 
 # ---- safetensors --------------------------------------------------------------------------------
@@ -242,6 +292,33 @@ def test_no_page_is_copied(tmp_path, ec, shard_size):
     out = subprocess.run([sys.executable, "-c", MEMORY, file, ec.public], capture_output=True,
                          text=True, check=True).stdout  # fmt: skip
     assert 64 << 10 <= int(out) < 96 << 10, out  # twice 64 MiB would be 128
+
+
+TYPES = ["bool", "uint8", "int8", "float8_e5m2", "float8_e4m3fn", "float8_e8m0fnu", "int16",
+         "uint16", "float16", "bfloat16", "int32", "uint32", "float32", "float64", "int64",
+         "uint64", "complex64"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TYPES)
+@pytest.mark.parametrize("lazy", [False, True])
+def test_every_type(tmp_path, ec, name, lazy):
+    """As the format's own library writes and reads them, as far as this torch has them."""
+    if not hasattr(torch, name):
+        pytest.skip(f"torch {torch.__version__} has no {name}")
+    data = bytearray(support.content(9, 64)) if name != "bool" else bytearray(b"\0\1" * 32)
+    written = torch.frombuffer(data, dtype=getattr(torch, name)).reshape(2, -1)
+    file = tmp_path / "typed.safetensors"
+    safetensors.torch.save_file({"a": written}, file)
+    hallmark.sign(file, ec.private, shard_size=16)
+    with hallmark.safetensors.safe_open(file, key=ec.public, lazy=lazy) as opened:
+        theirs = safetensors.torch.load_file(file)["a"]
+        whole = hallmark.safetensors.load_file(file, key=ec.public)["a"]
+        for found in (opened.get_tensor("a"), whole):
+            assert found.dtype == theirs.dtype == written.dtype and found.shape == theirs.shape
+            assert bytes(found.view(torch.uint8).flatten().tolist()) == bytes(data)
+        assert opened.get_slice("a")[1:].dtype == written.dtype
+        row = opened.get_slice("a")[1:].clone().view(torch.uint8).flatten().tolist()
+        assert bytes(row) == bytes(data[32:])
 
 
 def test_numpy(tmp_path, ec):
