@@ -9,6 +9,7 @@ import pickle
 import struct
 import subprocess
 import sys
+import time
 import warnings
 import zipfile
 
@@ -419,6 +420,16 @@ def test_files_that_break_the_format(case, shard, tmp_path, ec):
     for load in (hallmark.safetensors.load_file, hallmark.safetensors.safe_open):
         with pytest.raises(hallmark.UnsupportedError):
             load(file, key=ec.public)
+
+
+def test_a_shape_that_takes_long_to_multiply(tmp_path, ec):
+    file = tmp_path / "slow.safetensors"
+    file.write_bytes(packed({"a": entry(shape=(2**62,) * 100_000)}))
+    hallmark.sign(file, ec.private)
+    start = time.monotonic()
+    with pytest.raises(hallmark.UnsupportedError):
+        hallmark.safetensors.load_file(file, key=ec.public)
+    assert time.monotonic() - start < 10
 
 
 def test_a_tensor_that_is_not_aligned(tmp_path, ec):
