@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The names in a zip file, where all readers agree on them.
 
-Readers look for a zip file's directory in different ways: by the offset that is recorded, or right in
-front of the end record. With two directories in a file one of them sees other names than are
+Readers look for a zip file's directory in different ways: by the offset that is recorded, or right
+in front of the end record. With two directories in a file one of them sees other names than are
 loaded. So nothing is taken but what torch writes: a directory that lies where both look.
 """
 
