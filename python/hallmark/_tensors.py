@@ -112,8 +112,8 @@ def _whole(value: object) -> bool:
 
 
 def _elements(shape: List[int], most: int) -> int:
-    """How many elements a shape has; of more than there can be, only that they are more: the product
-    of many large numbers takes minutes."""
+    """How many elements a shape has; of more than there can be, only that they are more: the
+    product of many large numbers takes minutes."""
     count = 0 if 0 in shape else 1
     for each in shape:
         count *= each
