@@ -7,7 +7,8 @@ import io
 import json
 import logging
 import os
-from typing import Any, Callable, Dict, Optional, Union
+import re
+from typing import Any, Callable, Dict, NoReturn, Optional, Union
 
 from hallmark import safetensors, torch
 from hallmark._config import Config, config_of
@@ -17,10 +18,12 @@ from hallmark._policy import Policy, policy_of
 from hallmark._record import Recorder, record_failure, recorded
 from hallmark._report import Report
 from hallmark._store import Store, configured_policy
-from hallmark._values import StrPath, usage
+from hallmark._values import Reason, StrPath, usage
 from hallmark._verbs import _safe
 
 _log = logging.getLogger("hallmark.events")
+
+_VERSION = re.compile("versions/([0-9a-f]{64})/model")
 
 Event = Dict[str, Any]
 """What happened to a model, in values that JSON has: ``event`` (``model_loaded``, ``model_refused``
@@ -113,20 +116,20 @@ class SecureModelLoader:
         store = self._store(place)
         if store is None:
             return self._open(model_path)
-        if place in ("", ".", ".."):
+        if place in ("", ".", "..") or "\0" in place:
             usage(f"{place!r} is no name of a model")
-        # Followed once: from here on it is one version, whatever `current` leads to meanwhile.
-        folder = os.path.realpath(os.path.join(store, "models", place, "current"))
-        if not os.path.isdir(folder):
-            raise IntegrityError(
-                f"`current` of {_safe(place)} leads to no model",
-                reason="missing-file",
-                status="refused",
-            )
+        # Read once: from here on it is one version, whatever `current` leads to meanwhile.
+        version = _current(store, place)
+        folder = os.path.join(store, "models", place, "versions", version, "model")
         file = _single_file(folder)
         if file is not None:
-            return self._open(os.path.join(folder, file))
-        return open(folder, self._policy, name=place if self._policy._loaded else None)
+            opened = self._open(os.path.join(folder, file))
+        else:
+            opened = open(folder, self._policy, name=place if self._policy._loaded else None)
+        if opened.report.model_digest != version:
+            opened.close()
+            _refused(f"the version {version} of {_safe(place)} is another one", "digest-mismatch")
+        return opened
 
     def _open(self, model_path: StrPath) -> Model:
         return open(model_path, self._policy)
@@ -174,12 +177,29 @@ class SecureModelLoader:
             self._on_event(event)
 
 
+def _refused(message: str, reason: Reason) -> NoReturn:
+    raise IntegrityError(message, reason=reason, status="refused")
+
+
+def _current(store: str, place: str) -> str:
+    """The version that `current` names. The link is never followed, and must be one that the store
+    makes: another one could lead to another model by the same signer."""
+    try:
+        link = os.readlink(os.path.join(store, "models", place, "current"))
+    except OSError:
+        _refused(f"`current` of {_safe(place)} leads to no model", "missing-file")
+    found = _VERSION.fullmatch(link)
+    if found is None:
+        _refused(f"`current` of {_safe(place)} does not lead to a version of it", "missing-file")
+    return found[1]
+
+
 def _single_file(folder: str) -> Optional[str]:
     """The name of a model that is a single file, as the version's record beside it has it. Nothing
     is believed for it: whatever is opened is verified."""
     try:
         with io.open(os.path.join(os.path.dirname(folder), "version.json"), "rb") as record:
             found = json.load(record).get("file")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return None
     return found if isinstance(found, str) and os.sep not in found else None

@@ -6,8 +6,7 @@ from __future__ import annotations
 import datetime
 import os
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, Generic, List, Optional, Tuple, TypeVar, overload
 
 from hallmark import _core
 from hallmark._values import Reason, moment, parse_json
@@ -203,6 +202,30 @@ def _certificate(item: Optional[Dict[str, Any]]) -> Optional[Certificate]:
     return Certificate(**{**item, **times, "alternative_names": names})
 
 
+_T = TypeVar("_T")
+
+
+class _kept(Generic[_T]):
+    """A property that is computed once: `functools.cached_property` without its lock. Up to Python
+    3.11 that is one for all objects: threads wait for each other, and a fork meanwhile leaves it
+    locked in the child for ever."""
+
+    def __init__(self, func: Callable[[Any], _T]) -> None:
+        self.func = func
+        self.__doc__ = func.__doc__
+
+    @overload
+    def __get__(self, instance: None, owner: Any) -> _kept[_T]: ...
+    @overload
+    def __get__(self, instance: object, owner: Any) -> _T: ...
+    def __get__(self, instance: Optional[object], owner: Any) -> Any:
+        if instance is None:
+            return self
+        value = self.func(instance)
+        instance.__dict__[self.func.__name__] = value
+        return value
+
+
 class Report:
     """What a verification found, or what a signing or digest did.
 
@@ -220,17 +243,17 @@ class Report:
 
     # ---- forms ----------------------------------------------------------------------------------
 
-    @cached_property
+    @_kept
     def _json(self) -> str:
         assert self._handle is not None
         return _core.report_json(self._handle)
 
-    @cached_property
+    @_kept
     def _facts(self) -> Tuple[bytes, bytes, bytes, float]:
         assert self._handle is not None
         return _core.report_facts(self._handle)
 
-    @cached_property
+    @_kept
     def _data(self) -> Dict[str, Any]:
         data = parse_json(self._json)
         assert isinstance(data, dict)
@@ -373,12 +396,12 @@ class Report:
         """Bytes of them."""
         return int(self._model("bytes"))
 
-    @cached_property
+    @_kept
     def entries(self) -> Tuple[Entry, ...]:
         """Files or shards with their digests, in the order of names; empty unless it succeeded."""
         return tuple(Entry(**item) for item in self._data["entries"])
 
-    @cached_property
+    @_kept
     def files(self) -> Tuple[str, ...]:
         """The names in `entries`, each once."""
         return tuple(dict.fromkeys(entry.name for entry in self.entries))
@@ -406,7 +429,7 @@ class Report:
         name: Optional[str] = self._data["signature"]["format"]
         return name
 
-    @cached_property
+    @_kept
     def signer(self) -> Optional[SignerInfo]:
         """Who signed, once the signature was found good under the caller's keys or roots; also of a
         refused model, when the signature was good and the model differs."""
@@ -415,7 +438,7 @@ class Report:
             return None
         return SignerInfo(**{**item, "certificate": _certificate(item["certificate"])})
 
-    @cached_property
+    @_kept
     def policy(self) -> Optional[PolicyOutcome]:
         """How a policy file judged; None without one."""
         item = self._data["policy"]
@@ -424,13 +447,13 @@ class Report:
         signatures = tuple(SignatureOutcome(**each) for each in item["signatures"])
         return PolicyOutcome(**{**item, "signatures": signatures})
 
-    @cached_property
+    @_kept
     def store(self) -> Optional[StoreOutcome]:
         """What became of a store; None unless the operation is about one."""
         item = self._data["store"]
         return StoreOutcome(**item) if item is not None else None
 
-    @cached_property
+    @_kept
     def provenance(self) -> Optional[Provenance]:
         """The provenance statement that was verified with the model, or written."""
         item = self._data["provenance"]
@@ -440,37 +463,37 @@ class Report:
 
     # ---- what else there is to say --------------------------------------------------------------
 
-    @cached_property
+    @_kept
     def findings(self) -> Tuple[Finding, ...]:
         """Every difference between what was signed, or pinned, and what is there."""
         return tuple(Finding(**item) for item in self._data["findings"])
 
-    @cached_property
+    @_kept
     def ignored(self) -> Tuple[IgnoredPath, ...]:
         """Paths that exist and that nothing vouches for; of an inspection, those that are named."""
         return tuple(IgnoredPath(**item) for item in self._data["ignored"])
 
-    @cached_property
+    @_kept
     def unsigned(self) -> Tuple[UnsignedPath, ...]:
         """Files that are not signed and were let through."""
         return tuple(UnsignedPath(**item) for item in self._data["unsigned"])
 
-    @cached_property
+    @_kept
     def stated(self) -> Tuple[Statement, ...]:
         """Signed, but only the signer's own word, such as training metadata."""
         return _statements(self._data["stated"])
 
-    @cached_property
+    @_kept
     def claimed(self) -> Tuple[Statement, ...]:
         """Read from the signature file and covered by no signature: anybody can have written it."""
         return _statements(self._data["claimed"])
 
-    @cached_property
+    @_kept
     def warnings(self) -> Tuple[str, ...]:
         """What the verdict does not cover, or what an option let pass."""
         return tuple(self._data["warnings"])
 
-    @cached_property
+    @_kept
     def reused(self) -> Optional[Reused]:
         """Digests that were not computed by this run, and where they came from."""
         item = self._data["reused"]
@@ -479,7 +502,7 @@ class Report:
         rest = {name: value for name, value in item.items() if name != "from"}
         return Reused(source=item["from"], **rest)
 
-    @cached_property
+    @_kept
     def part(self) -> Optional[Part]:
         """The share that was digested."""
         item = self._data["part"]

@@ -169,7 +169,7 @@ class Store:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<hallmark.Store: {self.path}>"
+        return f"<hallmark.Store: {self.path!r}>"
 
     @contextmanager
     def _using(self) -> Iterator[_core._Store]:

@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import json
-import math
 from dataclasses import dataclass
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from hallmark._frameworks import framework, unsupported
+from hallmark._values import parse_json
 
 HEADER_MAX = 100_000_000
 """As other readers of the format have it."""
@@ -80,7 +79,7 @@ def parse_header(text: bytes, size: int) -> Header:
     """Takes what the format allows, and nothing else: every tensor inside the file, as many bytes
     as its shape needs, none shared by two and none left over."""
     try:
-        parsed = json.loads(text.decode("utf-8"), object_pairs_hook=_no_duplicates)
+        parsed = parse_json(text.decode("utf-8"), object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as error:
         unsupported(f"no safetensors file: its header: {error}")
     if not isinstance(parsed, dict):
@@ -89,7 +88,7 @@ def parse_header(text: bytes, size: int) -> Header:
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         unsupported("no safetensors file: its metadata are not texts")
     first = LENGTH + len(text)
-    tensors = [(name, _tensor(name, entry, first)) for name, entry in parsed.items()]
+    tensors = [(name, _tensor(name, entry, first, size)) for name, entry in parsed.items()]
     tensors.sort(key=lambda item: (item[1].start, item[1].end))
     at = first
     for name, tensor in tensors:
@@ -112,7 +111,18 @@ def _whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
-def _tensor(name: str, entry: Any, first: int) -> Tensor:
+def _elements(shape: List[int], most: int) -> int:
+    """How many elements a shape has; of more than there can be, only that they are more: the
+    product of many large numbers takes minutes."""
+    count = 0 if 0 in shape else 1
+    for each in shape:
+        count *= each
+        if count > most:
+            break
+    return count
+
+
+def _tensor(name: str, entry: Any, first: int, size: int) -> Tensor:
     members = entry if isinstance(entry, dict) else {}
     dtype, shape, offsets = (members.get(key) for key in ("dtype", "shape", "data_offsets"))
     if (
@@ -127,7 +137,7 @@ def _tensor(name: str, entry: Any, first: int) -> Tensor:
     if dtype not in _TYPES:
         unsupported(f"tensor {name!r} is of type {dtype!r}, which is not handled")
     start, end = offsets
-    if end - start != math.prod(shape) * _TYPES[dtype].size:
+    if end - start != _elements(shape, size) * _TYPES[dtype].size:
         unsupported(f"no safetensors file: tensor {name!r} has not the size of its shape")
     return Tensor(dtype, tuple(shape), first + start, first + end)
 

@@ -125,8 +125,8 @@ def jobs_of(value: Optional[int]) -> int:
     return count
 
 
-def parse_json(text: str) -> Any:
-    return json.loads(text, parse_int=_integer)
+def parse_json(text: str, **options: Any) -> Any:
+    return json.loads(text, parse_int=_integer, **options)
 
 
 def _integer(text: str) -> Union[int, str]:

@@ -14,7 +14,7 @@ import tempfile
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Union
+from typing import Any, Dict, Iterator, List, Optional
 
 from hallmark import torch
 from hallmark._errors import (
@@ -28,7 +28,7 @@ from hallmark._model import open
 from hallmark._policy import Policy
 from hallmark._report import Report
 from hallmark._signer import generate_key
-from hallmark._values import parse_json
+from hallmark._values import StrPath, parse_json
 from hallmark._verbs import _safe, digest, sign, verify
 
 __all__ = [
@@ -47,8 +47,6 @@ __all__ = [
 ]
 
 _log = logging.getLogger("hallmark")
-
-_Path = Union[str, "os.PathLike[str]"]
 
 _WELL_KNOWN = b"your-passphrase"
 
@@ -109,7 +107,7 @@ def _again(cls: Any, error: HallmarkError) -> HallmarkError:
 
 
 def generate_key_pair(
-    private_key_path: _Path, public_key_path: _Path, passphrase: Optional[bytes] = None
+    private_key_path: StrPath, public_key_path: StrPath, passphrase: Optional[bytes] = None
 ) -> None:
     """Makes an RSA key pair of 4096 bits. Neither file is ever written over.
 
@@ -129,7 +127,7 @@ def generate_key_pair(
         generate_key(private_key_path, public_key_path, type="rsa-4096", passphrase=passphrase)
 
 
-def hash_file(file_path: _Path) -> str:
+def hash_file(file_path: StrPath) -> str:
     """The SHA-256 of a file, in hex."""
     must_be_there(file_path)
     with _value_errors():
@@ -137,8 +135,8 @@ def hash_file(file_path: _Path) -> str:
 
 
 def sign_artifact(
-    model_path: _Path,
-    private_key_path: _Path,
+    model_path: StrPath,
+    private_key_path: StrPath,
     passphrase: Optional[bytes],
     signer_identity: str,
 ) -> Dict[str, Any]:
@@ -163,19 +161,19 @@ def sign_artifact(
     return made
 
 
-def save_manifest(manifest: Dict[str, Any], output_path: _Path) -> None:
+def save_manifest(manifest: Dict[str, Any], output_path: StrPath) -> None:
     """Writes a manifest, whole or not at all."""
     text = json.dumps(manifest, indent=2).encode()
     write_whole(lambda file: file.write(text), output_path)
-    _log.info("manifest saved to %s", _safe(os.fspath(output_path)))
+    _log.info("manifest saved to %s", _safe(os.fsdecode(output_path)))
 
 
 def sign_artifact_bundle(
     artifact_paths: List[Any],
-    private_key_path: _Path,
+    private_key_path: StrPath,
     passphrase: Optional[bytes],
     signer_identity: str,
-    bundle_output: _Path,
+    bundle_output: StrPath,
 ) -> None:
     """Signs several files, and writes one manifest with what `sign_artifact` makes of each. Which
     files belong together is not signed: entries can be taken away, and added from other manifests
@@ -199,12 +197,12 @@ def sign_artifact_bundle(
 # ---- verifying ----------------------------------------------------------------------------------
 
 
-def _policy(public_key_path: _Path) -> Policy:
+def _policy(public_key_path: StrPath) -> Policy:
     return Policy(keys=public_key_path, format="manifest-json")
 
 
 def verify_artifact(
-    model_path: _Path, manifest_path: _Path, public_key_path: _Path
+    model_path: StrPath, manifest_path: StrPath, public_key_path: StrPath
 ) -> VerifiedManifest:
     """Verifies a file against its manifest, and returns of it what is signed.
 
@@ -222,14 +220,14 @@ def verify_artifact(
     return manifest
 
 
-def _manifest_of(model_path: _Path) -> Path:
-    return Path(model_path).with_suffix(".manifest.json")
+def _manifest_of(model_path: StrPath) -> Path:
+    return Path(os.fsdecode(model_path)).with_suffix(".manifest.json")
 
 
 def save_signed_model(
     model: Any,
-    model_path: _Path,
-    private_key_path: _Path,
+    model_path: StrPath,
+    private_key_path: StrPath,
     passphrase: Optional[bytes],
     signer_identity: str,
 ) -> Path:
@@ -251,7 +249,7 @@ def save_signed_model(
     return _manifest_of(model_path)
 
 
-def load_verified_model(model: Any, model_path: _Path, public_key_path: _Path) -> Any:
+def load_verified_model(model: Any, model_path: StrPath, public_key_path: StrPath) -> Any:
     """Loads a state that `save_signed_model` saved into a module, when it is verified: the very
     bytes that were. Returns the module, set to evaluate.
 

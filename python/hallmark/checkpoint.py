@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any, Dict, Mapping, Optional, Union
+from typing import Any, Dict, Mapping, Optional
 
 from hallmark._errors import (
     HallmarkError,
@@ -24,6 +24,7 @@ from hallmark._loader import SecureModelLoader as _SecureModelLoader
 from hallmark._model import Model, open
 from hallmark._policy import Policy
 from hallmark._report import Report
+from hallmark._values import StrPath
 from hallmark._verbs import _safe, digest, inspect, sign, verify
 
 __all__ = [
@@ -39,8 +40,6 @@ __all__ = [
 
 _log = logging.getLogger("hallmark")
 
-_Path = Union[str, "os.PathLike[str]"]
-
 SIGNER_ID = "training-pipeline-v1"
 """Who is said to sign when nobody else is named."""
 
@@ -52,8 +51,8 @@ class MissingSignatureError(UnsignedModelError, FileNotFoundError):
 
 
 def sign_model_checkpoint(
-    model_path: _Path,
-    private_key_path: _Path,
+    model_path: StrPath,
+    private_key_path: StrPath,
     training_metadata: Mapping[str, Any],
     *,
     signer_id: str = SIGNER_ID,
@@ -80,7 +79,7 @@ def sign_model_checkpoint(
     return _signature_of(model_path)
 
 
-def verify_model_signature(model_path: _Path, public_key_path: _Path) -> Dict[str, Any]:
+def verify_model_signature(model_path: StrPath, public_key_path: StrPath) -> Dict[str, Any]:
     """Verifies a checkpoint and returns the manifest that was signed with it.
 
     The file may be changed the moment this returns: to load it, use `SecureModelLoader`.
@@ -97,7 +96,7 @@ def verify_model_signature(model_path: _Path, public_key_path: _Path) -> Dict[st
 
 
 def verify_third_party_model(
-    model_path: _Path, expected_hash: str, trusted_signers: Mapping[str, Mapping[str, _Path]]
+    model_path: StrPath, expected_hash: str, trusted_signers: Mapping[str, Mapping[str, StrPath]]
 ) -> Optional[Dict[str, Any]]:
     """Verifies somebody else's model: that it has the hash that was published, and, when there is a
     signature, that it is by a signer who is trusted. Returns the manifest of that signature, or
@@ -153,11 +152,11 @@ class SecureModelLoader(_SecureModelLoader):
 # ---- helpers ------------------------------------------------------------------------------------
 
 
-def _signature_of(model_path: _Path) -> str:
-    return os.fspath(model_path) + ".sig"
+def _signature_of(model_path: StrPath) -> str:
+    return os.fsdecode(model_path) + ".sig"
 
 
-def _policy(public_key_path: _Path) -> Policy:
+def _policy(public_key_path: StrPath) -> Policy:
     return Policy(keys=public_key_path, format="sig-json")
 
 

@@ -8,9 +8,9 @@ made it, not that it does no harm.
 from __future__ import annotations
 
 import inspect
-import zipfile
 from typing import Any, Mapping, Optional, Union
 
+from hallmark._archive import BadArchive, names
 from hallmark._frameworks import framework, opening, unsupported, write_and_sign
 from hallmark._model import Model
 from hallmark._policy import Policy
@@ -124,9 +124,9 @@ def _check(model: Model, file: Optional[str]) -> None:
                 "load it where it was made, and save it again",
             )
         try:
-            with zipfile.ZipFile(memory) as archive:
-                names = archive.namelist()
-        except zipfile.BadZipFile as error:
-            unsupported(f"the checkpoint is no zip file: {error}")
-    if any(name.rpartition("/")[2] == "constants.pkl" for name in names):
+            found = names(memory)
+        except BadArchive as error:
+            unsupported(f"the checkpoint is no zip file of torch: {error}")
+    # torch finds names in any case.
+    if any(name.rpartition(b"/")[2].lower() == b"constants.pkl" for name in found):
         unsupported("TorchScript is code, and is not loaded", "save a state_dict")

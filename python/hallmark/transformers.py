@@ -3,20 +3,29 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any, Iterator, List, Optional, Union
+import os
+from typing import Any, List, Optional, Tuple, Union
 
 from hallmark._frameworks import opening, unsupported
 from hallmark._model import Model
 from hallmark._policy import Policy
+from hallmark._pretrained import check
 from hallmark._values import Progress, StrPath, StrPaths, usage
 
 __all__ = ["from_pretrained"]
 
-_PICKLES = (".bin", ".ckpt", ".h5", ".msgpack", ".onnx", ".pickle", ".pkl", ".pt", ".pth")
+_PICKLES = (
+    *(".bin", ".ckpt", ".dill", ".dpr", ".h5", ".joblib", ".msgpack", ".npy", ".npz", ".onnx"),
+    *(".pickle", ".pkl", ".pt", ".pt2", ".pte", ".pth"),
+)
 _CODE = (".py", ".pyc", ".so")
 _WEIGHTS = (*_PICKLES, ".gguf", ".safetensors")
+_ADAPTER = "adapter_config.json"
 _FIXED = ("force_download", "local_files_only", "token", "revision", "cache_dir", "proxies")
+
+# By their names: classes of models, those that choose among them by the config, and of configs.
+_MODELS = ("PreTrainedModel", "_BaseAutoModelClass")
+_CONFIGS = ("AutoConfig", "PreTrainedConfig", "PretrainedConfig")
 
 
 def from_pretrained(
@@ -43,8 +52,8 @@ def from_pretrained(
     :param args: handed on.
     :param policy: as for `hallmark.open`; so are the others up to `progress`.
     :param kwargs: handed on.
-    :raises UnsupportedError: an adapter, whose base model would be taken from elsewhere; or a
-        config that names a kernel, which is code from elsewhere.
+    :raises UnsupportedError: something would be taken from elsewhere: an adapter's base model, the
+        pretrained weights of a backbone, files or code that a configuration names.
     """
     if kwargs.pop("trust_remote_code", False):
         usage("trust_remote_code: code of the model is not run")
@@ -53,12 +62,13 @@ def from_pretrained(
     for option in _FIXED:
         if option in kwargs:
             usage(f"{option} has no meaning: the model is where it was verified")
+    _check_subfolder(kwargs.get("subfolder"))
     with opening(model, policy, key, signature, name, jobs, progress) as opened:
-        if "adapter_config.json" in opened:
+        if _ADAPTER in opened:
             unsupported("an adapter's base model is not part of what was verified")
-        weights = _has_weights(cls)
+        weights = _is_one_of(cls, _MODELS)
+        check(opened, weights or _is_one_of(cls, _CONFIGS), kwargs)
         if weights:
-            _refuse_kernels(opened)
             kwargs["use_safetensors"] = True
         with opened.directory(_files(opened, weights)) as place:
             return cls.from_pretrained(
@@ -66,47 +76,22 @@ def from_pretrained(
             )
 
 
-def _has_weights(cls: Any) -> bool:
-    """Whether a class is one of models: its own, or one that chooses among them by the config."""
-    return any(
-        each.__name__ in ("PreTrainedModel", "_BaseAutoModelClass")
-        for each in getattr(cls, "__mro__", ())
-    )
+def _is_one_of(cls: Any, names: Tuple[str, ...]) -> bool:
+    return any(each.__name__ in names for each in getattr(cls, "__mro__", ()))
 
 
-def _refuse_kernels(model: Model) -> None:
-    """Where a config names a repository as the implementation of something, newer releases of
-    transformers fetch compiled code from there and run it, whatever else they are told."""
-    for name in model.names():
-        base = name.rpartition("/")[2]
-        if not (base.startswith("config") and base.endswith(".json")):
-            continue
-        try:
-            config = json.loads(model.read(name))
-        except (ValueError, RecursionError):
-            continue  # transformers says what it thinks of it
-        for value in _implementations(config):
-            if "/" in value:
-                unsupported(
-                    f"{name} asks for a kernel from elsewhere: {value!r}",
-                    "take it out of the config, and sign the model again",
-                )
-
-
-def _implementations(config: Any) -> Iterator[str]:
-    """Values of members such as ``attn_implementation``, at any depth."""
-    waiting = [(config, False)]
-    while waiting:
-        value, named = waiting.pop()
-        if isinstance(value, str) and named:
-            yield value
-        elif isinstance(value, list):
-            waiting += [(each, named) for each in value]
-        elif isinstance(value, dict):
-            waiting += [(value[key], named or "_implementation" in key) for key in value]
+def _check_subfolder(folder: object) -> None:
+    text = os.fspath(folder) if isinstance(folder, (str, os.PathLike)) else ""
+    if os.path.isabs(text) or ".." in text.split(os.sep):
+        usage(f"subfolder leads out of the model: {text!r}")
 
 
 def _files(model: Model, weights: bool) -> List[str]:
-    """What the class may find: no code, no pickles, and weights only where they are wanted."""
+    """What the class may find: no code, no pickles, no adapters of other models, and weights only
+    where they are wanted."""
     left_out = (*_CODE, *(_PICKLES if weights else _WEIGHTS))
-    return [each for each in model.names() if not each.lower().endswith(left_out)]
+    return [
+        each
+        for each in model.names()
+        if not each.lower().endswith(left_out) and each.rpartition("/")[2] != _ADAPTER
+    ]

@@ -175,6 +175,34 @@ def test_reports_and_errors_cross_processes(signed, ec, method):
     assert refused.value.report.findings[0].name == "README.md"
 
 
+def test_a_fork_while_a_report_is_read(signed, ec, monkeypatch):
+    """What a thread holds while it reads one is not missing to the child, which reads another."""
+    report = hallmark.verify(signed, key=ec.public)
+    one, other = (pickle.loads(pickle.dumps(report)) for _ in range(2))
+    parse, inside, go_on = hallmark._report.parse_json, threading.Event(), threading.Event()
+
+    def slow(text):
+        inside.set()
+        go_on.wait(60)
+        return parse(text)
+
+    monkeypatch.setattr(hallmark._report, "parse_json", slow)
+    thread = threading.Thread(target=lambda: one.signer)
+    thread.start()
+    try:
+        assert inside.wait(60)
+        monkeypatch.setattr(hallmark._report, "parse_json", parse)
+        child = os.fork()
+        if child == 0:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(20)
+            os._exit(0 if other.signer == report.signer else 1)
+        assert os.waitpid(child, 0)[1] == 0
+    finally:
+        go_on.set()
+        thread.join()
+
+
 @pytest.mark.parametrize("kind", ["UsageError", "UndecidedError", "LetThroughError"])
 def test_errors_are_pickled_whole(kind):
     error = getattr(hallmark, kind)("m", hint="h", reason="unsigned")

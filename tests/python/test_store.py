@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import shutil
 import pickle
 import signal
 import sqlite3
@@ -410,9 +411,47 @@ def test_the_loader_when_none_is_good(store, versions, tmp_path, place, ec):
             loader.load_model("m")
         assert not os.path.lexists(store.current("m"))
     assert len(store.quarantine.list()["entries"]) == 1
-    for name in ("", "..", "none"):
+    for name in ("", "..", "none", "a\0b"):
         with pytest.raises(hallmark.HallmarkError):
             loader.load_model(name)
+
+
+@pytest.mark.parametrize("target", ["absolute", "other", "outside"])
+def test_the_loader_follows_no_bent_link(store, versions, signed, tmp_path, place, ec, target):
+    """To another model by the same signer: it is refused, and what the history says is put back."""
+    versions(2)
+    store.deploy(signed, "other", key=ec.public)
+    loader = hallmark.SecureModelLoader(
+        ec.public, config=configuration(tmp_path, store=str(place)), loader=read_all
+    )
+    link = pathlib.Path(store.current("m"))
+    home = pathlib.Path(store.current("other"))
+    targets = {
+        "absolute": link.resolve(),
+        "other": f"../other/{os.readlink(home)}",
+        "outside": signed.resolve(),
+    }
+    link.unlink()
+    link.symlink_to(targets[target])
+    with pytest.raises(hallmark.IntegrityError, match="does not lead to a version"):
+        loader.load_model("m")
+    assert loader.load_model("m")["weights.bin"] == b"version 2"
+
+
+def test_the_loader_takes_no_other_model_for_a_version(store, versions, tmp_path, place, ec):
+    """One version's files lie in the place of another's."""
+    versions(2)
+    loader = hallmark.SecureModelLoader(
+        ec.public, config=configuration(tmp_path, store=str(place)), loader=read_all
+    )
+    folder = pathlib.Path(store.current("m")).resolve()
+    older = [each for each in folder.parent.parent.iterdir() if each != folder.parent][0] / "model"
+    folder.parent.chmod(0o755)
+    folder.rename(tmp_path / "newer")
+    shutil.copytree(older, folder)
+    with pytest.raises(hallmark.IntegrityError, match="is another one"):
+        loader.load_model("m")
+    assert loader.load_model("m")["weights.bin"] == b"version 1"
 
 
 def test_the_loader_with_a_single_file(store, tmp_path, place, model_file, ec):

@@ -58,9 +58,25 @@ def test_a_checkpoint_signed_there_verifies_here(model, rsa):
     assert hallmark.checkpoint.verify_model_signature(model, rsa.public) == theirs
 
 
-def test_paths_may_be_path_objects(model, rsa):
-    path = hallmark.checkpoint.sign_model_checkpoint(pathlib.Path(model), rsa.private, METADATA)
-    assert hallmark.checkpoint.verify_model_signature(pathlib.Path(model), rsa.public) and path
+@pytest.mark.parametrize("form", [pathlib.Path, os.fsencode])
+def test_paths_in_every_form(model, rsa, form):
+    path = hallmark.checkpoint.sign_model_checkpoint(form(model), form(rsa.private), METADATA)
+    assert path == model + ".sig"
+    assert hallmark.checkpoint.verify_model_signature(form(model), form(rsa.public))
+    trusted = {"training-pipeline-v1": {"public_key": form(rsa.public)}}
+    digest = documents.sha256(model)
+    assert hallmark.checkpoint.verify_third_party_model(form(model), digest, trusted)
+    assert hallmark.checkpoint.SecureModelLoader(form(rsa.public)).load_model(form(model))
+    manifest = hallmark.artifact.sign_artifact(form(model), form(rsa.private), None, "me")
+    hallmark.artifact.save_manifest(manifest, form("fraud-detection.manifest.json"))
+    found = hallmark.artifact.verify_artifact(
+        form(model), form("fraud-detection.manifest.json"), form(rsa.public)
+    )
+    assert found["sha256"] == hallmark.artifact.hash_file(form(model)) == digest
+    module = torch.nn.Module()
+    module.register_buffer("layer", torch.zeros(2, 3))
+    hallmark.artifact.load_verified_model(module, form(model), form(rsa.public))
+    assert torch.equal(module.layer, WEIGHTS["layer"])
 
 
 def tampered(model):

@@ -5,7 +5,9 @@ import json
 import os
 import pathlib
 
+import numpy
 import pytest
+import safetensors.torch
 import torch
 
 import hallmark
@@ -149,7 +151,7 @@ def test_kernels_are_not_fetched(bert, ec, more, file):
     config = json.loads((bert / "config.json").read_text())
     (bert / file).write_text(json.dumps({**config, **more}))
     hallmark.sign(bert, ec.private)
-    with pytest.raises(hallmark.UnsupportedError, match="kernel from elsewhere"):
+    with pytest.raises(hallmark.UnsupportedError, match="_implementation"):
         load(transformers.AutoModel, bert, ec)
 
 
@@ -159,6 +161,174 @@ def test_an_implementation_that_is_no_kernel(bert, ec):
     hallmark.sign(bert, ec.private)
     model = load(transformers.AutoModel, bert, ec)
     assert model.config._attn_implementation == "eager"
+
+
+# ---- what leads elsewhere -----------------------------------------------------------------------
+
+
+def rewrite(file, **members):
+    """A JSON file with other members, or a new one."""
+    old = json.loads(file.read_text()) if file.exists() else {}
+    file.write_text(json.dumps({**old, **members}))
+
+
+@pytest.fixture
+def outside(bert, tmp_path):
+    """Weights and a vocabulary that nobody signed."""
+    folder = tmp_path / "outside"
+    folder.mkdir()
+    state = {name: value * 0 + 7 for name, value in small_model().state_dict().items()}
+    safetensors.torch.save_file(state, folder / "w.safetensors", metadata={"format": "pt"})
+    torch.save(state, folder / "w.bin")
+    words = [*WORDS[:5], "world", "hello"]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "target", ["{0}/w.safetensors", "{0}/w.bin", "../outside/w.safetensors", "vocab.txt",
+               "unsigned.safetensors", "./model-00001-of-00006.safetensors", 7],
+)  # fmt: skip
+def test_an_index_names_files_of_the_model_only(bert, outside, ec, target):
+    file = bert / "model.safetensors.index.json"
+    index = json.loads(file.read_text())
+    first = sorted(set(index["weight_map"].values()))[0]
+    target = target.format(outside) if isinstance(target, str) else target
+    for name, shard in index["weight_map"].items():
+        index["weight_map"][name] = target if shard == first else shard
+    file.write_text(json.dumps(index))
+    hallmark.sign(bert, ec.private)
+    with pytest.raises(hallmark.UnsupportedError, match="index"):
+        load(transformers.AutoModel, bert, ec)
+
+
+def test_a_tokenizer_takes_no_other_vocabulary(bert, outside, ec):
+    rewrite(bert / "tokenizer_config.json", vocab_file=str(outside / "vocab.txt"))
+    hallmark.sign(bert, ec.private)
+    with pytest.raises(hallmark.UnsupportedError, match="vocab_file"):
+        load(transformers.BertTokenizer, bert, ec)
+    # Which is often there, and never read.
+    rewrite(bert / "tokenizer_config.json", vocab_file=None, special_tokens_map_file="/root/x.json")
+    hallmark.sign(bert, ec.private)
+    assert load(transformers.AutoTokenizer, bert, ec)("hello world")["input_ids"] == [2, 5, 6, 3]
+
+
+CONFIGS = {
+    "code": {"text_config": {"trust_remote_code": True}},
+    "code of a backbone": {"backbone_kwargs": {"trust_remote_code": True}},
+    "a kernel": {"attn_implementation": "somebody/kernel"},
+    "a part's kernel": {"attn_implementation": {"text_config": "somebody/kernel:f"}},
+    "weights": {"transformers_weights": "../outside/w.safetensors"},
+    "an index": {"transformers_weights": "../outside/model.safetensors.index.json"},
+    "data": {"index_path": "/tmp/index"},
+    "a backbone's weights": {"backbone": "resnet50", "use_pretrained_backbone": True},
+    "a backbone": {"backbone": "somebody/model", "use_pretrained_backbone": False},
+    "a backbone by default": {"backbone": "resnet50", "use_timm_backbone": True},
+    "a part's backbone": {"backbone_config": {"use_pretrained_backbone": True}},
+}
+
+
+@pytest.mark.parametrize("what", CONFIGS)
+@pytest.mark.parametrize("cls", ["AutoModel", "BertModel", "AutoConfig"])
+def test_a_configuration_leads_nowhere_else(bert, outside, ec, what, cls):
+    rewrite(bert / "config.json", **CONFIGS[what])
+    hallmark.sign(bert, ec.private)
+    with pytest.raises(hallmark.UnsupportedError, match="config.json"):
+        load(getattr(transformers, cls), bert, ec)
+
+
+def test_a_processor_takes_no_other_model(bert, outside, ec):
+    other = {"audio_tokenizer_class": "DacModel", "audio_tokenizer_name_or_path": str(outside)}
+    rewrite(bert / "processor_config.json", audio_tokenizer=other)
+    hallmark.sign(bert, ec.private)
+    with pytest.raises(hallmark.UnsupportedError, match="audio_tokenizer_name_or_path"):
+        load(transformers.AutoProcessor, bert, ec)
+
+
+def test_backbones_that_are_here(bert, ec):
+    seen = []
+
+    class PreTrainedModel:
+        """By its name a class of models."""
+
+        @classmethod
+        def from_pretrained(cls, place, **kwargs):
+            seen.append(kwargs.get("use_pretrained_backbone"))
+
+    timm = {"backbone": "resnet50", "use_timm_backbone": True}
+    for members, options in (
+        ({**timm, "use_pretrained_backbone": False}, {}),
+        ({**timm, "use_pretrained_backbone": True}, {"use_pretrained_backbone": False}),
+        ({"backbone": None, "backbone_config": {"model_type": "resnet"}}, {}),
+    ):
+        (bert / "config.json").write_text(json.dumps(members))
+        hallmark.sign(bert, ec.private)
+        load(PreTrainedModel, bert, ec, **options)
+    assert seen == [None, False, None]
+
+
+CONFIG_CODE = """
+open({!r}, "w")
+from transformers import PretrainedConfig
+class Config(PretrainedConfig):
+    model_type = "its-own"
+"""
+
+
+def test_the_code_of_a_backbone_is_not_run(bert, tmp_path, ec, monkeypatch):
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    other = tmp_path / "other"
+    other.mkdir()
+    rewrite(other / "config.json", model_type="its-own", auto_map={"AutoConfig": "code.Config"})
+    (other / "code.py").write_text(CONFIG_CODE.format(str(tmp_path / "executed")))
+    (bert / "config.json").unlink()
+    rewrite(
+        bert / "config.json", model_type="upernet", backbone=str(other), backbone_config=None,
+        use_pretrained_backbone=False, backbone_kwargs={"trust_remote_code": True},
+    )  # fmt: skip
+    hallmark.sign(bert, ec.private)
+    with pytest.raises(hallmark.UnsupportedError):
+        load(transformers.UperNetForSemanticSegmentation, bert, ec)
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"a": "\udcff"}', ""])
+def test_a_configuration_that_is_none(bert, ec, text):
+    (bert / "config.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+    hallmark.sign(bert, ec.private)
+    with pytest.raises(hallmark.UnsupportedError, match="config.json"):
+        load(transformers.AutoModel, bert, ec)
+
+
+def test_a_very_deep_configuration(bert, ec):
+    deep = '{"a":' * 900 + '{"trust_remote_code": true}' + "}" * 900
+    (bert / "config.json").write_text(deep)
+    hallmark.sign(bert, ec.private)
+    with pytest.raises(hallmark.UnsupportedError, match="config.json"):
+        load(transformers.AutoModel, bert, ec)
+
+
+def test_arrays_with_pickles_and_adapters_are_not_seen(bert, ec):
+    seen = set()
+
+    class Curious:
+        @classmethod
+        def from_pretrained(cls, place, **kwargs):
+            for _, _, files in os.walk(place):
+                seen.update(files)
+
+    numpy.save(bert / "block_records.npy", numpy.array([1]))
+    (bert / "sub").mkdir()
+    (bert / "sub" / "adapter_config.json").write_text("{}")
+    hallmark.sign(bert, ec.private)
+    load(Curious, bert, ec)
+    assert "config.json" in seen and not seen & {"block_records.npy", "adapter_config.json"}
+
+
+@pytest.mark.parametrize("folder", ["../outside", "/tmp", "a/../.."])
+def test_a_subfolder_is_inside(bert, ec, folder):
+    with pytest.raises(hallmark.UsageError, match="subfolder"):
+        load(transformers.AutoModel, bert, ec, subfolder=folder)
 
 
 def test_nothing_is_left(bert, ec, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 """Checkpoints of torch, and safetensors: the real libraries write and read what we read and write."""
 
 import inspect
+import io
 import json
 import mmap
 import os
@@ -9,7 +10,9 @@ import pickle
 import struct
 import subprocess
 import sys
+import time
 import warnings
+import zipfile
 
 import numpy
 import pytest
@@ -133,6 +136,84 @@ def test_torchscript_and_other_files_are_not_loaded(tmp_path, ec):
         hallmark.sign(tmp_path / name, ec.private)
         with pytest.raises(hallmark.UnsupportedError):
             hallmark.torch.load(tmp_path / name, key=ec.public)
+
+
+def directory_of(data):
+    """Where a zip file's directory begins, its length, and how many are in it."""
+    file = io.BytesIO(data)
+    with zipfile.ZipFile(file) as archive:
+        names = archive.namelist()
+        return archive.start_dir, sum(46 + len(name) for name in names), len(names)
+
+
+def end_record(count, length, offset):
+    return struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, count, count, length, offset, 0)
+
+
+def two_directories(script):
+    """One where the end record says, and a harmless one right in front of it."""
+    start, length, count = directory_of(script)
+    directory = script[start : start + length]
+    harmless = directory.replace(b"constants.pkl", b"something.pkl")
+    return script[:start] + directory + harmless + end_record(count, length, start)
+
+
+def two_end_records(script):
+    """A locator of an end record that is not the one in front of it."""
+    start, length, count = directory_of(script)
+    harmless = script[start : start + length].replace(b"constants.pkl", b"something.pkl")
+    first = len(script) + len(harmless)
+    record = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, length, first)
+    locator = struct.pack("<4sLQL", b"PK\6\7", 0, script.rindex(b"PK\6\6"), 1)
+    end = end_record(count, length, start)
+    return script + harmless + record + locator + end
+
+
+def other_case(script):
+    return script.replace(b"/constants.pkl", b"/CONSTANTS.PKL")
+
+
+def cut_name(script):
+    start, length, count = directory_of(script)
+    directory = script[start : start + length]
+    at = directory.index(b"PK\1\2", 1)
+    name = directory[46:at] + b"\0" + directory[46:at]
+    entry = directory[:28] + struct.pack("<H", len(name)) + directory[30:46] + name
+    directory = entry + directory[at:]
+    return script[:start] + directory + end_record(count, len(directory), start)
+
+
+def prefixed(script):
+    return b"PK\3\4" + script
+
+
+def cut_directory(script):
+    start, length, count = directory_of(script)
+    return script[:start] + script[start : start + length - 1] + end_record(count, length - 1, start)
+
+
+@pytest.mark.parametrize(
+    "trick",
+    [two_directories, two_end_records, other_case, cut_name, prefixed, cut_directory],
+)  # fmt: skip
+def test_torchscript_that_hides(tmp_path, ec, trick):
+    """What torch sees in a zip file is what is looked at: it would go to torch.jit by itself."""
+    torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / "script.pt"))
+    file = tmp_path / "hidden.pt"
+    file.write_bytes(trick((tmp_path / "script.pt").read_bytes()))
+    hallmark.sign(file, ec.private)
+    with pytest.raises(hallmark.UnsupportedError):
+        hallmark.torch.load(file, key=ec.public)
+
+
+def test_a_checkpoint_that_was_packed_again(checkpoint, tmp_path, ec):
+    """By another program, without records for large files."""
+    again = tmp_path / "again.pt"
+    with zipfile.ZipFile(checkpoint) as old, zipfile.ZipFile(again, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    hallmark.sign(again, ec.private)
+    assert same(hallmark.torch.load(again, key=ec.public), tensors())
 
 
 class Library:
@@ -449,6 +530,16 @@ def test_files_that_break_the_format(case, shard, tmp_path, ec):
     for load in (hallmark.safetensors.load_file, hallmark.safetensors.safe_open):
         with pytest.raises(hallmark.UnsupportedError):
             load(file, key=ec.public)
+
+
+def test_a_shape_that_takes_long_to_multiply(tmp_path, ec):
+    file = tmp_path / "slow.safetensors"
+    file.write_bytes(packed({"a": entry(shape=(2**62,) * 100_000)}))
+    hallmark.sign(file, ec.private)
+    start = time.monotonic()
+    with pytest.raises(hallmark.UnsupportedError):
+        hallmark.safetensors.load_file(file, key=ec.public)
+    assert time.monotonic() - start < 10
 
 
 def test_a_tensor_that_is_not_aligned(tmp_path, ec):
