@@ -257,6 +257,15 @@ HM_MUST_USE hm_status hm_state_lock(const char *directory, int *lock, hm_error *
 /* The last component of a path, without trailing slashes: "" for "/" and "". Newly allocated. */
 char *hm_path_base(const char *path);
 
+/* ---- forks ---------------------------------------------------------------------------------- */
+
+/*
+ * What a fork in another thread must not cut in two stands between these: a lock would be held in
+ * the child for ever. One at a time in the process, and short; they do not nest.
+ */
+void hm_fork_hold(void);
+void hm_fork_release(void);
+
 /* ---- checks shared by all entry points ------------------------------------------------------ */
 
 /* A parameter struct's `size` and `flags` against what this library knows. */

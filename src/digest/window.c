@@ -2,7 +2,6 @@
 #include "digest/window.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
@@ -29,8 +28,7 @@ struct hm_window_guard {
 };
 
 static struct hm_window_guard guards[GUARDS];
-static pthread_mutex_t guards_lock = PTHREAD_MUTEX_INITIALIZER;
-static unsigned guards_used;
+static unsigned guards_used; /* it and who has which guard: between hm_fork_hold() and its end */
 
 /* The window's bit is set and zeros stand where the file was, so that the reader goes on. */
 static bool cover(struct hm_window_guard *guard, uintptr_t at) {
@@ -95,7 +93,7 @@ static bool is_blocked(void) {
 
 static struct hm_window_guard *take_guard(uint8_t *base, size_t count, size_t size) {
     struct hm_window_guard *guard = NULL;
-    (void)pthread_mutex_lock(&guards_lock);
+    hm_fork_hold();
     for (size_t i = 0; i < GUARDS && guard == NULL; i++) {
         guard = atomic_load(&guards[i].end) == 0 ? &guards[i] : NULL;
     }
@@ -108,7 +106,7 @@ static struct hm_window_guard *take_guard(uint8_t *base, size_t count, size_t si
     } else {
         guard = NULL;
     }
-    (void)pthread_mutex_unlock(&guards_lock);
+    hm_fork_release();
     return guard;
 }
 
@@ -178,12 +176,12 @@ void hm_windows_close(hm_windows *windows) {
         return;
     }
     (void)munmap(windows->space, space_size(windows));
-    (void)pthread_mutex_lock(&guards_lock);
+    hm_fork_hold();
     atomic_store(&windows->guard->end, 0);
     guards_used--;
     if (guards_used == 0) {
         handler_remove();
     }
-    (void)pthread_mutex_unlock(&guards_lock);
+    hm_fork_release();
     windows->base = NULL;
 }

@@ -60,6 +60,18 @@ static hm_status close_to_others(int fd, const char *what, hm_error **error) {
     return hm_fail_errno(error, errno, "cannot seal the memory for %s", what);
 }
 
+/* For writing, and not for a child that somebody forks: with its mapping nothing could be sealed. */
+static bool map_for_us(hm_memory *memory) {
+    hm_fork_hold();
+    void *data = mmap(NULL, memory->length, PROT_READ | PROT_WRITE, MAP_SHARED, memory->fd, 0);
+    memory->data = data != MAP_FAILED ? data : NULL;
+    bool ours = memory->data != NULL && madvise(data, memory->length, MADV_DONTFORK) == 0;
+    int saved = errno;
+    hm_fork_release();
+    errno = saved;
+    return ours;
+}
+
 hm_status hm_memory_make(size_t length, const char *what, hm_memory *memory, hm_error **error) {
     *memory = (hm_memory){.fd = -1, .length = length};
     hm_status status = check_file_limit(length, what, error);
@@ -70,14 +82,8 @@ hm_status hm_memory_make(size_t length, const char *what, hm_memory *memory, hm_
     if (made.fd < 0) {
         return hm_fail_errno(error, errno, "cannot make memory for %s", what);
     }
-    void *data = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, made.fd, 0);
-    made.data = data != MAP_FAILED ? data : NULL;
-    if (made.data == NULL) {
+    if (!map_for_us(&made)) {
         return hm_fail_errno(error, errno, "cannot map %zu bytes for %s", length, what);
-    }
-    /* A child that somebody forks meanwhile would have a mapping that can write. */
-    if (madvise(data, length, MADV_DONTFORK) != 0) {
-        return hm_fail_errno(error, errno, "cannot keep the memory for %s", what);
     }
     status = close_to_others(made.fd, what, error);
     if (status == HM_OK &&

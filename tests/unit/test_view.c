@@ -12,10 +12,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -1165,6 +1168,64 @@ static void test_several_threads_read_at_once(void **state) {
     close_all(&o);
 }
 
+typedef struct loader {
+    char path[512];
+    hm_policy *policy;
+    atomic_bool ended;
+    atomic_uint loaded, failed;
+} loader;
+
+static void *load_all_the_while(void *context) {
+    loader *l = context;
+    while (!atomic_load(&l->ended)) {
+        hm_model *model = NULL;
+        hm_view *view = NULL;
+        bool good = hm_model_open(l->path, &model, NULL) == HM_OK &&
+                    hm_view_open(model, l->policy, NULL, &view, NULL, NULL) == HM_OK &&
+                    hm_view_load(view, NULL, 0, NULL, NULL) == HM_OK;
+        atomic_fetch_add(good ? &l->loaded : &l->failed, 1);
+        hm_view_close(&view);
+        hm_model_close(&model);
+    }
+    return NULL;
+}
+
+/* Children that keep all they have: none may have a mapping that hinders sealing. */
+static void test_forks_while_others_load(void **state) {
+    (void)state;
+    enum { THREADS = 4, CHILDREN = 150 };
+    pthread_t threads[THREADS];
+    pid_t children[CHILDREN];
+    loader l = {.loaded = 0};
+    sign(SHARD);
+    l.policy = policy_by_key();
+    (void)snprintf(l.path, sizeof l.path, "%s", in_folder("model"));
+    for (int i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, load_all_the_while, &l), 0);
+    }
+    for (int i = 0; i < CHILDREN; i++) {
+        children[i] = fork();
+        if (children[i] == 0) {
+            (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+            (void)pause();
+            _exit(0);
+        }
+        assert_true(children[i] > 0);
+        (void)usleep(2000);
+    }
+    atomic_store(&l.ended, true);
+    for (int i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    }
+    for (int i = 0; i < CHILDREN; i++) {
+        (void)kill(children[i], SIGKILL);
+        (void)waitpid(children[i], NULL, 0);
+    }
+    assert_true(atomic_load(&l.loaded) > 0);
+    assert_int_equal(atomic_load(&l.failed), 0);
+    hm_policy_free(&l.policy);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_was_signed_is_handed_out),
@@ -1202,6 +1263,7 @@ int main(void) {
         cmocka_unit_test(test_the_report_says_what_is_verified_yet),
         cmocka_unit_test(test_a_single_file),
         cmocka_unit_test(test_several_threads_read_at_once),
+        cmocka_unit_test(test_forks_while_others_load),
     };
     return cmocka_run_group_tests(tests, make_model, remove_model);
 }
