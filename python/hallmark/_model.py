@@ -367,7 +367,7 @@ class Model(Mapping[str, bytes]):
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{len(self)} files"
-        return f"<hallmark.Model: {self._report.path}, {state}>"
+        return f"<hallmark.Model: {self._report.path!r}, {state}>"
 
 
 def open(

@@ -123,6 +123,13 @@ static hm_status keep_present(gate *g, bool was_read, hm_error **error) {
     return status == HM_OK ? carry_out(g, &plan, "unchanged", error) : status;
 }
 
+/* A dry run takes no lock, so a version that it looks at may be removed meanwhile. */
+static bool is_gone(const gate *g, const char *digest) {
+    hm_auto_free char *path = hm_slot_version_path(&g->slot, digest);
+    hm_auto_free char *inside = path != NULL ? hm_textf("%s/model", path) : NULL;
+    return g->dry_run && inside != NULL && !hm_store_taken(g->call->store, inside);
+}
+
 /*
  * Nothing of the source is read where its files' states prove that it is what was deployed before;
  * but its signatures are, and they must be believed now. `*done` false: all is to be read.
@@ -151,6 +158,10 @@ static hm_status try_recall(gate *g, bool *done, hm_error **error) {
                 hm_stored_proofs_same(known, &proofs);
     if (same) {
         status = hm_stored_intact(&g->slot, known, &intact, error);
+    }
+    if (same && status != HM_OK && is_gone(g, known->digest)) {
+        hm_error_free(error);
+        status = HM_OK;
     }
     if (status == HM_OK && intact) {
         *done = true;
@@ -192,6 +203,11 @@ static hm_status look_at_present(const gate *g, const hm_proofs *proofs, presenc
     hm_status status = hm_stored_intact(&g->slot, &version, &same, error);
     if (status == HM_OK && !same) { /* or no state tells: then its bytes do */
         status = hm_stored_same(&g->slot, &version, &how, &same, error);
+    }
+    if (status != HM_OK && is_gone(g, g->attempt.digest)) {
+        hm_error_free(error);
+        *found = ABSENT;
+        return HM_OK;
     }
     if (status == HM_OK && same && version.newer) { /* nothing of it is lost on an older program */
         hm_auto_free char *record = hm_textf("%s/version.json", path);

@@ -313,6 +313,35 @@ def test_dry_run_writes_nothing(deploy, sign, store, signed, hallmark):
     assert (support.snapshot(store.path), times(store.path)) == before
 
 
+@pytest.mark.parametrize("options", [[], ["--full"]])
+def test_what_a_dry_run_looks_at_may_be_removed(deploy, store, signed, hallmark, sanitizer, ec,
+                                                options, tmp_path):  # fmt: skip
+    """It takes no lock. The version is taken away while its directory is about to be opened."""
+    if shutil.which("strace") is None or sanitizer or hallmark.wrapper:
+        pytest.skip("no strace, or not of this build")
+    version = deploy(signed)["store"]["version"]
+    log = tmp_path / "trace"
+    command = hallmark.command("deploy", signed, "--name", "m", "--key", ec.public, "--store",
+                               store.path, "--dry-run", "--json", *options)  # fmt: skip
+
+    def start(*more):
+        trace = ["strace", "-qq", "-o", log, "-e", "trace=openat2", *more]
+        return subprocess.Popen([*trace, *command], stdout=subprocess.PIPE, text=True,
+                                env=hallmark.environment())  # fmt: skip
+
+    with start() as process:
+        assert json.load(process.stdout)["store"]["action"] == "unchanged"
+    opened = log.read_text().splitlines()
+    number = next(i for i, line in enumerate(opened, 1) if f"{version}/model" in line)
+    with start("-e", f"inject=openat2:delay_enter=1500000:when={number}") as process:
+        time.sleep(0.7)
+        os.rename(store.place() / "versions" / version, tmp_path / "gone")
+        report = json.load(process.stdout)
+    assert f"{version}/model" in log.read_text()
+    assert process.returncode == OK and report["status"] == "verified"
+    assert report["store"]["action"] == "deployed"
+
+
 def times(folder):
     return {path: os.lstat(path).st_ctime_ns for path in folder.rglob("*")}
 
