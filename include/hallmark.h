@@ -42,6 +42,11 @@ extern "C" {
 #define HM_PRINTF(fmt, args)
 #endif
 
+/*
+ * Forks: a child of a process in whose threads no call was under way may call on. Otherwise it must
+ * not, until it calls exec: libcrypto's locks may stay taken in it for ever.
+ */
+
 /** How a call ended. The values are the exit statuses of the `hallmark` program. */
 typedef enum hm_status {
     HM_OK = 0,        /**< Done; of a verification: verified. */
@@ -976,12 +981,11 @@ typedef struct hm_view hm_view;
 typedef struct hm_view_options {
     size_t size;
     uint64_t flags; /**< None yet: 0. */
-    const hm_verify_options
-        *verify;       /**< Where signatures lie, and so on; may be NULL. Its number of
-                                          threads is for reading contents as well; nothing of it is
-                                          needed later. */
-    uint64_t remember; /**< Bytes of verified shards that are kept in memory for
-                                          hm_view_read(), but at least one shard; 0: 256 MiB. */
+    /** Where signatures lie, and so on; may be NULL. Its number of threads is for reading contents
+        as well; nothing of it is needed later. */
+    const hm_verify_options *verify;
+    uint64_t remember; /**< Bytes of verified shards that are kept in memory for hm_view_read(), but
+                            at least one shard; 0: 256 MiB. */
 } hm_view_options;
 #define HM_VIEW_OPTIONS_INIT                                                                       \
     { .size = sizeof(hm_view_options) }

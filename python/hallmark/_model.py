@@ -108,7 +108,8 @@ class Model(Mapping[str, bytes]):
 
     Each file is in sealed memory that was filled by the one reading that also verified it. A file
     is read when it is first asked for. It is a read-only mapping of names to contents, and a
-    context manager; may be used by several threads, and after a fork.
+    context manager; may be used by several threads, and after a fork in which none of them was in
+    a call.
 
     Where a model is a single file, its name may be left out everywhere.
     """

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
 
 import pytest
@@ -81,6 +82,19 @@ def test_what_it_needs_of_the_system(wheel):
     for name in needed - {"libc", "ld-linux-x86-64"}:
         assert f"`{name}" in page, name
     assert "platform tag" in run(TOOLS / "auditwheel", "show", wheel)
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no checkout of git")
+def test_the_source_distribution_is_what_is_in_git(tmp_path):
+    """Of the last commit, as meson-python makes it."""
+    environment = {**os.environ, "PATH": f"{TOOLS}:{os.environ['PATH']}"}
+    run(TOOLS / "python", "-m", "build", "--sdist", "--no-isolation", "--skip-dependency-check",
+        "--outdir", tmp_path, ROOT, env=environment)  # fmt: skip
+    (file,) = tmp_path.glob("hallmark-*.tar.gz")
+    with tarfile.open(file) as archive:
+        files = {each.name.partition("/")[2] for each in archive if not each.isdir()}
+    tracked = set(run("git", "-C", ROOT, "ls-tree", "-r", "--name-only", "HEAD").splitlines())
+    assert files - {"PKG-INFO"} == tracked
 
 
 # ---- other Pythons ------------------------------------------------------------------------------
