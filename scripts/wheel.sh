@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # usage: wheel.sh FOLDER [PYTHON]
-# Builds the Python package's wheel into FOLDER, without the network. PYTHON has build, meson-python,
-# meson, ninja and wheel (tests/requirements-python.txt); by default the one of build/venv-python.
+# Builds the wheel of the Python package into FOLDER, without the network. PYTHON has build, meson,
+# meson-python, ninja and wheel (tests/requirements-python.txt); by default the one of
+# build/venv-python.
 # Options for meson come from WHEEL_SETUP, such as -Dwerror=true.
 set -eu
 cd "$(dirname "$0")/.."

@@ -60,7 +60,7 @@ static hm_status close_to_others(int fd, const char *what, hm_error **error) {
     return hm_fail_errno(error, errno, "cannot seal the memory for %s", what);
 }
 
-/* For writing, and not for a child that somebody forks: with its mapping nothing could be sealed. */
+/* For writing, and not for a child that somebody forks: its mapping would hinder sealing. */
 static bool map_for_us(hm_memory *memory) {
     hm_fork_hold();
     void *data = mmap(NULL, memory->length, PROT_READ | PROT_WRITE, MAP_SHARED, memory->fd, 0);
