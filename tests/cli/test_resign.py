@@ -315,7 +315,8 @@ def unsign(model):
 
 def break_signature(model):
     text = json.loads((model / "model.sig").read_text())
-    text["dsseEnvelope"]["signatures"][0]["sig"] = "A" + text["dsseEnvelope"]["signatures"][0]["sig"][1:]
+    first = text["dsseEnvelope"]["signatures"][0]
+    first["sig"] = ("B" if first["sig"][0] == "A" else "A") + first["sig"][1:]
     (model / "model.sig").write_text(json.dumps(text))
 
 
