@@ -159,13 +159,15 @@ static hm_status note_success(hm_check *c, hm_slot *slot, hm_status verdict, con
     return status == HM_OK ? hm_slot_carry_out(slot, &plan, error) : status;
 }
 
-/* Records an event that changes nothing, and needs no lock. */
+/* Records an event of what is current, or was, that no plan brings with it. */
 static hm_status record(hm_check *c, const hm_slot *slot, hm_event_kind kind, const hm_error *cause,
                         hm_error **error) {
     hm_auto_plan plan = {.switches = false};
+    bool away = kind == HM_EVENT_DEACTIVATED;
     hm_status status = hm_plan_init(slot, &plan, error);
     if (status == HM_OK) {
-        status = hm_check_event(slot, &plan, kind, c->current, "", NULL, cause, error);
+        status = hm_check_event(slot, &plan, kind, away ? "" : c->current, away ? c->current : "",
+                                NULL, cause, error);
     }
     return status == HM_OK ? hm_recorder_add(c->store->recorder, &plan.events, error) : status;
 }
@@ -187,19 +189,41 @@ static bool unchanged(const hm_check *c, const hm_slot *slot) {
 }
 
 /*
- * A bad version that could not be acted upon is refused all the same, is said to be served, and is
- * recorded; unless a plan is written down by now that will do so.
+ * The step that would replace a bad version cannot be done: a spoiled journal is in its way, say.
+ * To take the link away needs no journal, and no step that is done later loses anything by that.
  */
-static hm_status still_served(hm_check *c, const hm_slot *slot, bool opened, const hm_error *cause,
+static bool take_away(hm_check *c, hm_slot *slot) {
+    if (hm_check_leaves_bad(c) || c->stopped || slot->lock < 0 || !unchanged(c, slot) ||
+        (slot->current[0] == '\0' && !slot->strange) || hm_slot_point(slot, "", NULL) != HM_OK) {
+        return false;
+    }
+    hm_store_note *note = &c->report->store;
+    note->action = "deactivated";
+    note->switched = true;
+    note->current[0] = '\0';
+    return true;
+}
+
+/*
+ * A bad version that could not be replaced is refused all the same, no longer served if that can be
+ * helped, and recorded; unless a plan is written down by now that will do so.
+ */
+static hm_status not_replaced(hm_check *c, hm_slot *slot, bool opened, const hm_error *cause,
                               const hm_error *why, hm_error **error) {
     hm_auto_error unrecorded = NULL;
     hm_auto_free char *journal = hm_textf("%s/journal.json", slot->relative);
     bool planned = opened && journal != NULL && hm_store_taken(c->store, journal);
+    bool away = !hm_error_is_memory(why) && take_away(c, slot);
     (void)hm_fail(error, HM_REFUSED, hm_error_reason(cause), "%s", hm_error_message(cause));
-    hm_error_add_hint(error, "%s of %s is still current: %s",
+    hm_error_add_hint(error, "%s of %s is %s: %s",
                       c->current[0] != '\0' ? "this version" : "nothing", c->name,
+                      away ? "no longer current, and nothing is in its place" : "still current",
                       hm_error_message(why));
-    if (!planned && record(c, slot, HM_EVENT_REFUSED, cause, &unrecorded) != HM_OK) {
+    hm_status status = planned ? HM_OK : record(c, slot, HM_EVENT_REFUSED, cause, &unrecorded);
+    if (status == HM_OK && away) {
+        status = record(c, slot, HM_EVENT_DEACTIVATED, cause, &unrecorded);
+    }
+    if (status != HM_OK) {
         hm_error_add_hint(error, "this could not be recorded: %s", hm_error_message(unrecorded));
     }
     return HM_REFUSED;
@@ -228,7 +252,7 @@ static hm_status act(hm_check *c, hm_status verdict, hm_error **cause, bool *aga
                    : (verdict == HM_OK ? HM_OK : hm_error_move(error, cause));
     }
     return status == HM_OK ? hm_error_move(error, cause)
-                           : still_served(c, &slot, opened, *cause, why, error);
+                           : not_replaced(c, &slot, opened, *cause, why, error);
 }
 
 /*

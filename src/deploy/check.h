@@ -25,6 +25,10 @@ typedef struct hm_check {
 static inline void hm_check_copy(char *to, const char *from) {
     memcpy(to, from, HM_VERSION_DIGITS + 1);
 }
+/* Whether a bad version is to be left in its place when nothing good can take it. */
+static inline bool hm_check_leaves_bad(const hm_check *check) {
+    return check->store->config->leave_bad || (check->options.flags & HM_GATE_LEAVE_BAD) != 0;
+}
 /* What the last step said is current. `current` may have been taken away or bent since. */
 const hm_activation *hm_check_last(const hm_slot *slot);
 /* An event of the check; `previous` is "" where there is none, and `digest` too. */

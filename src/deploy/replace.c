@@ -235,10 +235,9 @@ static hm_status hold_stray(const hm_check *c, hm_slot *slot, const hm_error *ca
 /* First `current` is switched, then the bad version moves: nobody ever opens a path to nowhere. */
 static hm_status plan_failure(search *s, hm_plan *plan, const hm_error *cause, hm_error **error) {
     hm_check *c = s->check;
-    bool leave = c->store->config->leave_bad || (c->options.flags & HM_GATE_LEAVE_BAD) != 0;
     hm_status status =
         hm_check_event(s->slot, plan, HM_EVENT_REFUSED, c->current, "", NULL, cause, error);
-    if (status == HM_OK && s->found[0] == '\0' && leave) {
+    if (status == HM_OK && s->found[0] == '\0' && hm_check_leaves_bad(c)) {
         c->report->store.action = "left";
     } else if (status == HM_OK) {
         status = plan_switch(s, plan, cause, error);

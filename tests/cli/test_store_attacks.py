@@ -100,13 +100,45 @@ def test_a_spoiled_state_hides_nothing(store):
     assert store.current() == good and store.is_sound()
 
 
-def test_a_bad_model_is_told_of_though_nothing_can_be_done(store):
+def test_a_spoiled_journal_keeps_nothing_bad_current(store):
+    """Nothing can take its place; but it is told of and taken away, and the next check mends it."""
+    good, bad = store.versions(2)
+    journal = store.place() / "journal.json"
+    store.tamper(bad)
+    journal.write_text("{}")
+    (report,) = store.run("check", "--json", expect=support.REFUSED).json()
+    assert "is damaged" in report["hint"] and "no longer current" in report["hint"]
+    assert report["store"]["switched"] and report["store"]["current"] is None
+    assert store.current() is None
+    assert store.told("refused", "deactivated") == [("refused", bad), ("deactivated", None)]
+    assert store.events("deactivated")[0]["previous"] == bad
+    result = store.run("check", expect=support.REFUSED)
+    assert "is gone" in result.err and "is damaged" in result.err
+    journal.unlink()
+    store.run("check", expect=support.REFUSED)
+    assert store.current() == good and [held["version"] for held in store.held()] == [bad]
+    assert store.is_sound()
+
+
+def test_a_bad_model_is_left_beside_a_spoiled_journal_if_told_so(store):
     _, bad = store.versions(2)
     store.tamper(bad)
     (store.place() / "journal.json").write_text("{}")
-    result = store.run("check", expect=support.REFUSED)
+    result = store.run("check", "--leave-bad", expect=support.REFUSED)
     assert "is damaged" in result.err and "still current" in result.err
-    assert store.told("refused") == [("refused", bad)]
+    assert store.told("refused", "deactivated") == [("refused", bad)]
+    assert (store.place() / "current").exists()
+
+
+def test_a_bent_link_beside_a_spoiled_journal(store, tmp_path):
+    store.versions(1)
+    (tmp_path / "evil").mkdir()
+    (store.place() / "current").unlink()
+    (store.place() / "current").symlink_to(tmp_path / "evil")
+    (store.place() / "journal.json").write_text("{}")
+    store.run("check", expect=support.REFUSED)
+    assert not (store.place() / "current").is_symlink()
+    assert (tmp_path / "evil").is_dir()
 
 
 def test_a_place_that_is_a_link(store, tmp_path):

@@ -217,10 +217,12 @@ def test_a_bad_version_beside_a_newer_state(store):
 
 
 def test_a_bad_version_beside_a_newer_journal(store):
-    """The half of a step that only the newer program knows is not undone: loud, but not acted."""
+    """The half of a step that only the newer program knows is not undone; but nobody is served."""
     _, new = store.versions(2)
-    (store.place() / "journal.json").write_text('{"hallmark-journal": 2}')
+    journal = store.place() / "journal.json"
+    journal.write_text('{"hallmark-journal": 2}')
     store.tamper(new)
     result = store.run("check", expect=support.REFUSED)
-    assert "still current" in result.err and "newer Hallmark" in result.err
-    assert ("refused", new) in store.told() and pathlib.Path(store.place() / "current").exists()
+    assert "no longer current" in result.err and "newer Hallmark" in result.err
+    assert store.told("refused", "deactivated") == [("refused", new), ("deactivated", None)]
+    assert store.current() is None and journal.read_text() == '{"hallmark-journal": 2}'
