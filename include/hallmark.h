@@ -908,8 +908,8 @@ HM_API HM_MUST_USE hm_status hm_rollback(hm_store *store, const char *name, cons
                                          hm_error **error);
 /**
  * Verifies what is current. A version that fails goes into quarantine, and another that verifies
- * takes its place: the last known good one, else the newest. Without one, or when the step cannot be
- * done, `current` is taken away.
+ * takes its place: the last known good one, else the newest. Without one, or when the step cannot
+ * be done, `current` is taken away.
  * A `current` that is not the store's own work has failed, too. The model is locked only when
  * something is to be done, not while it is read.
  * @param report Of the version that was current.
