@@ -226,6 +226,14 @@ static const char *signed_by(const hm_stored *version) {
                                      : "pinned";
 }
 
+/* A key that the policy has no name for gets as many digits as a version. */
+static hm_status add_signer(hm_table *table, const hm_stored *version, hm_error **error) {
+    const char *signer = signed_by(version);
+    bool key =
+        signer != NULL && version->fingerprint != NULL && strcmp(signer, version->fingerprint) == 0;
+    return key ? hm_table_add_version(table, signer, error) : hm_table_add(table, signer, error);
+}
+
 static hm_status add_verdict(hm_table *table, const hm_slot *slot, const char *digest,
                              hm_error **error) {
     const hm_verdict *verdict = hm_slot_state_verdict(&slot->state, digest);
@@ -258,7 +266,7 @@ static hm_status add_row(hm_table *table, const model_view *view, const held_vie
         status = hm_table_add_version(table, slot->current, error);
     }
     if (status == HM_OK) {
-        status = hm_table_add(table, signed_by(current), error);
+        status = add_signer(table, current, error);
     }
     if (status == HM_OK) {
         status = current != NULL ? hm_table_add_time(table, current->deployed, error)
@@ -299,7 +307,7 @@ static hm_status tell_versions(const model_view *view, hm_buf *out, hm_error **e
         const hm_stored *version = &view->versions.list[i];
         status = hm_table_add_version(&table, version->digest, error);
         if (status == HM_OK) {
-            status = hm_table_add(&table, signed_by(version), error);
+            status = add_signer(&table, version, error);
         }
         if (status == HM_OK) {
             status = hm_table_add_time(&table, version->deployed, error);

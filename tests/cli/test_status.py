@@ -67,6 +67,16 @@ def test_one_model(store):
     assert "last good" in shown and store.key.fingerprint in shown
 
 
+def test_a_key_without_a_name_is_short_in_tables(store):
+    (only,) = store.versions(1)
+    store.deploy(store.folder / "source-0", "--key", store.key.public, name="bare",
+                 env={"HALLMARK_POLICY": None})  # fmt: skip
+    table = store.run("status").out
+    assert f"bare   {only[:12]}  {store.key.fingerprint[:12]}  " in table
+    shown = store.run("status", "bare").out
+    assert f"key            {store.key.fingerprint}\n" in shown
+
+
 def test_a_store_without_models(store, fits):
     store.versions(1)
     shutil.rmtree(store.path / "models" / "m")
