@@ -279,8 +279,8 @@ static hm_status undecided(hm_check *c, const hm_slot *slot, hm_error **cause, h
     return hm_error_move(error, cause);
 }
 
-/* What a killed command left half done comes first: it may be what made `current` as it is. */
-static bool complete_step(const hm_check *c) {
+/* What a killed command left half done, or only copied. */
+static bool clear_up(const hm_check *c) {
     hm_auto_slot slot = {.lock = -1};
     return hm_slot_open(c->store, c->name, HM_SLOT_EXISTING, &slot, NULL) == HM_OK;
 }
@@ -299,13 +299,16 @@ static hm_status check_once(hm_check *c, bool *again, hm_error **error) {
     if (status != HM_OK) {
         return status;
     }
-    if (slot.interrupted && complete_step(c)) {
+    if (slot.interrupted && clear_up(c)) { /* it may be what made `current` as it is */
         *again = true;
         return HM_UNDECIDED;
     }
     status = verify_current(c, &slot, &cause);
-    bool taken_away = status == HM_REFUSED && slot.current[0] == '\0' && !c->astray;
-    if (taken_away) {
+    bool nothing = slot.current[0] == '\0' && !c->astray;
+    if (nothing) { /* so nothing will be done that clears up on its way */
+        (void)clear_up(c);
+    }
+    if (nothing && status == HM_REFUSED) {
         return hm_error_move(error, &cause); /* that was told when it happened */
     }
     if (c->forgets && status != HM_REFUSED) {

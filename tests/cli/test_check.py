@@ -292,6 +292,22 @@ def test_a_disk_error_changes_nothing(store):
     assert seen >= {support.OK, support.UNDECIDED}
 
 
+@pytest.mark.parametrize("served", ["nothing any more", "nothing yet", "something"])
+def test_it_removes_what_a_killed_deployment_had_copied(store, served):
+    if served == "nothing yet":
+        store.deploy(store.source(0), "--no-switch")
+    else:
+        (only,) = store.versions(1)
+        if served == "nothing any more":
+            store.tamper(only)
+            store.run("check", expect=support.REFUSED)
+    copied = store.place() / "staging-0123456789ab" / "model"
+    copied.mkdir(parents=True)
+    (copied / "weights.safetensors").write_bytes(b"half of it")
+    store.run("check", expect=(support.OK, support.REFUSED, support.UNDECIDED))
+    assert store.is_sound()
+
+
 def test_one_model_does_not_stop_the_others(store):
     store.versions(1, name="a")
     (bad,) = store.versions(1, name="b")
