@@ -1002,8 +1002,9 @@ typedef struct hm_view_read_options {
     { .size = sizeof(hm_view_read_options) }
 
 /**
- * Nothing was written to the target yet, so that its memory is taken from the system as it is
- * filled: ::HM_UNDECIDED before anything is read when there is not as much.
+ * The target is a private mapping of no file (mmap()), to which nothing was written yet: its memory
+ * is taken from the system as it is filled, and given back when the call fails. ::HM_UNDECIDED
+ * before anything is read when there is not as much.
  */
 #define HM_VIEW_UNTOUCHED (UINT64_C(1) << 1)
 

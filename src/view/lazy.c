@@ -391,7 +391,7 @@ hm_status hm_view_read_shards(hm_view *view, size_t index, uint64_t offset, uint
         status = take_turn(&wanted, there, &done, error);
     }
     if (status != HM_OK) {
-        explicit_bzero(target, length);
+        hm_memory_wipe(target, length, (how->flags & HM_VIEW_UNTOUCHED) != 0);
     }
     return status;
 }
