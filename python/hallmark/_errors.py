@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any, Dict, Optional, Tuple, Type
 
 from hallmark import _core
+from hallmark._hints import in_python
 from hallmark._report import Report
 from hallmark._values import Reason
 
@@ -158,7 +159,7 @@ def _make_error(
 ) -> HallmarkError:
     return _class_of(status, reason)(
         message,
-        hint=hint,
+        hint=in_python(hint),
         reason=reason or None,  # type: ignore[arg-type]
         status=_STATUS.get(status, "undecided"),
         report=Report(handle) if handle is not None else None,

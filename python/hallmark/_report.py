@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, Generic, List, Optional, Tuple, TypeVar, overload
 
 from hallmark import _core
+from hallmark._hints import in_python
 from hallmark._values import Reason, moment, parse_json
 
 _DONE = frozenset(
@@ -334,7 +335,8 @@ class Report:
     @property
     def hint(self) -> Optional[str]:
         """What to do about it."""
-        return self._optional("hint")
+        hint = self._optional("hint")
+        return in_python(hint) if hint is not None else None
 
     @property
     def time(self) -> datetime.datetime:
