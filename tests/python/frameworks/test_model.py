@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """hallmark.open: what a verified model hands out, and that nobody can change it."""
 
+import copy
 import ctypes
 import gc
 import io
 import mmap
 import os
 import pathlib
+import pickle
 import resource
 import subprocess
 import sys
@@ -220,6 +222,31 @@ def test_a_directory_of_links(signed, ec):
 # ---- threads, forks, leaks ----------------------------------------------------------------------
 
 
+def test_names_in_every_form(signed, ec):
+    with hallmark.open(signed, key=ec.public) as model:
+        for name in model.names():
+            data = model.read(name)
+            for form in (os.fsencode(name), pathlib.PurePath(name)):
+                assert model[form] == data and form in model and model.size(form) == len(data)
+                with model.directory([form]) as place:
+                    assert (pathlib.Path(place) / name).read_bytes() == data
+        for wrong in (b"none", pathlib.Path("none"), 0, None):
+            assert wrong not in model
+            with pytest.raises((KeyError, hallmark.UsageError)):
+                model[wrong]
+
+
+def test_no_copies(signed, ec):
+    """The end of a copy would close the descriptors under the paths that the model gave."""
+    with hallmark.open(signed, key=ec.public) as model:
+        path, data = model.path(model.names()[0]), model.read(model.names()[0])
+        for make in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(TypeError, match="cannot be copied"):
+                make(model)
+        gc.collect()
+        assert pathlib.Path(path).read_bytes() == data
+
+
 def test_threads_load_at_once(signed, sharded, ec):
     files, data, failed = contents(signed), sharded.read_bytes(), []
     with (
@@ -313,6 +340,56 @@ def test_a_model_that_is_larger_than_memory(tmp_path, ec, sanitizer):
                           capture_output=True, text=True, timeout=120, check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "needs 2.0 GiB of memory" in done.stdout and "parts of it" in done.stdout
+
+
+@pytest.mark.parametrize("shard_size", [None, 1 << 20])
+def test_a_stopped_reading_takes_no_more_memory(tmp_path, ec, sanitizer, shard_size):
+    """And no more time: to write zeros to all that was asked for takes as long as reading it."""
+    if sanitizer:
+        pytest.skip("a sanitizer takes memory of its own")
+    file = tmp_path / "large"
+    with open(file, "wb") as target:
+        target.truncate(1 << 30)
+    hallmark.sign(file, ec.private, shard_size=shard_size)
+    done = subprocess.run([sys.executable, "-c", STOPPED, file, ec.public],
+                          capture_output=True, text=True, timeout=120, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 700 << 10  # KiB
+
+
+STOPPED = """
+import resource, sys, hallmark
+
+def stop(done, total):
+    raise KeyboardInterrupt
+
+try:
+    hallmark.open(sys.argv[1], key=sys.argv[2]).private_buffer(progress=stop)
+except KeyboardInterrupt:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_reading_all_lazily_is_one_reading(sharded, ec):
+    data = sharded.read_bytes()
+    with hallmark.open(sharded, key=ec.public) as model:
+        for start in (0, 5, SHARD, len(data), len(data) + 5):
+            file = model.open(lazy=True)
+            file.seek(start)
+            assert file.read() == data[start:]
+            assert file.tell() == max(start, len(data)) and file.read() == b""
+            reads = []
+            file.raw.readinto = reads.append
+            file.seek(start)
+            file.raw.seek(start)
+            assert file.raw.readall() == data[start:] and not reads
+        file.raw.close()
+        with pytest.raises(ValueError):
+            file.raw.readall()
+    support.flip(sharded, 3 * SHARD)
+    with hallmark.open(sharded, key=ec.public) as model:
+        with pytest.raises(hallmark.IntegrityError, match=f"{3 * SHARD}:{4 * SHARD}"):
+            model.open(lazy=True).read()
 
 
 def test_loading_can_be_stopped(tmp_path, ec):
