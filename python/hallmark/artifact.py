@@ -83,6 +83,8 @@ def _value_errors() -> Iterator[None]:
     """Callers of such functions expect a ValueError."""
     try:
         yield
+    except torch.NotWeightsError:
+        raise
     except IntegrityError as error:
         raise _again(HashMismatchError, error) from error
     except SignatureVerificationError as error:
