@@ -9,7 +9,6 @@ import mmap
 import operator
 import os
 import shutil
-import tempfile
 import threading
 from contextlib import contextmanager
 from types import TracebackType
@@ -30,7 +29,7 @@ from typing import (
     cast,
 )
 
-from hallmark import _core
+from hallmark import _core, _places
 from hallmark._policy import Policy, policy_of
 from hallmark._report import Report
 from hallmark._values import (
@@ -323,7 +322,8 @@ class Model(Mapping[str, bytes]):
         self, names: Optional[Iterable[StrPath]] = None, *, progress: Progress = None
     ) -> Iterator[str]:
         """A directory for code that wants one: links with the files' names that lead to the
-        verified memory. It is for this user alone, and gone at the end of the ``with`` block.
+        verified memory. It is for this user alone, and gone at the end of the ``with`` block; no
+        other user can make another at its path while this process runs.
 
         Whoever can act as this user can change the links, as that one can change this process.
 
@@ -333,7 +333,7 @@ class Model(Mapping[str, bytes]):
         wanted = self.names() if names is None else tuple(os.fsdecode(each) for each in names)
         if wanted:
             self.load(*wanted, progress=progress)
-        place = tempfile.mkdtemp(prefix="hallmark-")
+        place = _places.make()
         try:
             for name in wanted:
                 # By the number of the process: to another one, /proc/self would be its own files.

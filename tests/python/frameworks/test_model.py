@@ -219,6 +219,40 @@ def test_a_directory_of_links(signed, ec):
             assert os.listdir(place) == ["config.json"]
 
 
+PLACES = """
+import os, sys, tempfile, hallmark
+
+tempfile.tempdir = sys.argv[3]
+with hallmark.open(sys.argv[1], key=sys.argv[2]) as model:
+    def made():
+        with model.directory() as place:
+            return place
+    bases = {os.path.dirname(made()) for _ in range(3)}
+    (base,) = bases
+    assert os.listdir(tempfile.tempdir) == [os.path.basename(base)] and os.listdir(base) == []
+    assert os.stat(base).st_mode & 0o777 == 0o700
+    if os.fork() == 0:
+        assert os.path.dirname(made()) != base
+        sys.exit()  # with what is done at the end of a process
+    assert os.wait()[1] == 0 and os.listdir(tempfile.tempdir) == [os.path.basename(base)]
+    os.rename(base, base + "-away")
+    os.mkdir(base, 0o777)  # as by somebody else, when somebody tidied up
+    assert os.path.dirname(made()) != base and os.listdir(base) == []
+"""
+
+
+def test_nobody_takes_over_the_path_of_a_directory(signed, ec, tmp_path):
+    """Where all may make directories: frameworks hand the path on when it is long gone."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    done = subprocess.run([sys.executable, "-c", PLACES, signed, ec.public, shared],
+                          capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    # What was moved, and what took its place.
+    assert len(os.listdir(shared)) == 2
+
+
 # ---- threads, forks, leaks ----------------------------------------------------------------------
 
 
