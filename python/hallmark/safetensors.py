@@ -293,6 +293,10 @@ class safe_open:
         memory = self._source.take(tensor.start, tensor.end)
         return _placed(self._kind, self._device, _make(self._kind, tensor, memory))
 
+    def get_tensors(self) -> Dict[str, Any]:
+        """All tensors by their names."""
+        return {name: self.get_tensor(name) for name in self.offset_keys()}
+
     def get_slice(self, name: str) -> TensorSlice:
         """A tensor of which parts can be had."""
         return TensorSlice(self._source, self._tensor(name), self._kind, self._device)

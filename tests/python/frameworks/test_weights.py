@@ -479,6 +479,9 @@ def test_single_tensors_and_slices(weights, ec, lazy):
             assert file.metadata() == oracle.metadata() == {"a": "b"}
             assert set(file.offset_keys()) == set(file.keys())
             assert same({name: file.get_tensor(name) for name in file.keys()}, expected)
+            assert same(file.get_tensors(), expected)
+            missing = {name for name in dir(oracle) if not name.startswith("_")} - set(dir(file))
+            assert not missing, "what the real safe_open has"
             part, other = file.get_slice("weight"), oracle.get_slice("weight")
             assert part.get_shape() == other.get_shape() and part.get_dtype() == other.get_dtype()
             for index in (slice(10, 20), slice(None), slice(290, 400), (slice(5, 9), slice(3, 5)),
