@@ -1035,6 +1035,12 @@ HM_API bool hm_view_lazy(const hm_view *view, size_t index);
 /** Whether a file is in sealed memory by now. */
 HM_API bool hm_view_loaded(const hm_view *view, size_t index);
 /**
+ * Whether bytes of a file are in memory by now, verified, so that hm_view_read() of them reads
+ * nothing. Of others it may read a whole shard, or the whole file, however few are asked for. What
+ * is remembered may be forgotten a moment later.
+ */
+HM_API bool hm_view_ready(hm_view *view, size_t index, uint64_t offset, uint64_t length);
+/**
  * Reads and verifies files whole, each once, unless that was done.
  * @param indices NULL: all files.
  * @param options May be NULL.

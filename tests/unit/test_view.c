@@ -754,12 +754,21 @@ static void test_only_what_is_needed_is_read(void **state) {
     opened o = open_good(policy_by_key());
     size_t big = index_of(&o, "big");
     uint64_t before = bytes_read();
+    assert_false(hm_view_ready(o.view, big, 10 * SHARD, 1));
     assert_read(&o, big, 10 * SHARD + 7, 2 * SHARD);
     uint64_t once = bytes_read() - before;
     assert_true(once >= 3 * SHARD && once < 3 * SHARD + 32768);
     before = bytes_read();
+    assert_true(hm_view_ready(o.view, big, 10 * SHARD + 9, 100));
     assert_read(&o, big, 10 * SHARD + 9, 100); /* it is remembered */
     assert_true(bytes_read() - before < 32768);
+    assert_false(hm_view_ready(o.view, big, 9 * SHARD, SHARD + 1));
+    assert_false(hm_view_ready(o.view, big, 12 * SHARD + 7, SHARD));
+    assert_true(hm_view_ready(o.view, big, BIG, 0));
+    assert_false(hm_view_ready(o.view, big, BIG - 1, 2));
+    assert_false(hm_view_ready(o.view, big, UINT64_MAX, 2));
+    assert_good(hm_view_load(o.view, &big, 1, NULL, NULL), NULL);
+    assert_true(hm_view_ready(o.view, big, 0, BIG));
     close_all(&o);
 }
 

@@ -10,9 +10,11 @@ import os
 import pathlib
 import pickle
 import resource
+import signal
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -402,6 +404,31 @@ try:
 except KeyboardInterrupt:
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
+
+
+@pytest.mark.parametrize("shard_size", [None, 3 << 30])
+def test_few_bytes_can_take_long_and_be_stopped(tmp_path, ec, shard_size):
+    """By Ctrl-C: however few are asked for, what they lie in is verified as a whole."""
+    file = tmp_path / "large"
+    with open(file, "wb") as target:
+        target.truncate(3 << 30)
+    hallmark.sign(file, ec.private, shard_size=shard_size)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with hallmark.open(file, key=ec.public, jobs=1) as model:
+            for read in (lambda: model.part(5, 9), lambda: model.read_into(bytearray(1))):
+                started = time.monotonic()
+                signal.setitimer(signal.ITIMER_REAL, 0.1)
+                with pytest.raises(KeyboardInterrupt):
+                    read()
+                assert time.monotonic() - started < 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_reading_all_lazily_is_one_reading(sharded, ec):
