@@ -45,7 +45,7 @@ class SignerInfo:
     key_fingerprint: str
     """SHA-256 of the DER SubjectPublicKeyInfo, in hex."""
     name: Optional[str]
-    """The signer's name in the policy file, or of the keyring."""
+    """The signer's name in the policy file. None: believed by a key, keyring or root alone."""
     key_version: Optional[int]
     certificate: Optional[Certificate]
 
