@@ -1002,8 +1002,9 @@ typedef struct hm_view_read_options {
     { .size = sizeof(hm_view_read_options) }
 
 /**
- * Nothing was written to the target yet, so that its memory is taken from the system as it is
- * filled: ::HM_UNDECIDED before anything is read when there is not as much.
+ * The target is a private mapping of no file (mmap()), to which nothing was written yet: its memory
+ * is taken from the system as it is filled, and given back when the call fails. ::HM_UNDECIDED
+ * before anything is read when there is not as much.
  */
 #define HM_VIEW_UNTOUCHED (UINT64_C(1) << 1)
 
@@ -1033,6 +1034,12 @@ HM_API size_t hm_view_find(const hm_view *view, const char *name);
 HM_API bool hm_view_lazy(const hm_view *view, size_t index);
 /** Whether a file is in sealed memory by now. */
 HM_API bool hm_view_loaded(const hm_view *view, size_t index);
+/**
+ * Whether bytes of a file are in memory by now, verified, so that hm_view_read() of them reads
+ * nothing. Of others it may read a whole shard, or the whole file, however few are asked for. What
+ * is remembered may be forgotten a moment later.
+ */
+HM_API bool hm_view_ready(hm_view *view, size_t index, uint64_t offset, uint64_t length);
 /**
  * Reads and verifies files whole, each once, unless that was done.
  * @param indices NULL: all files.

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#define SMALL ((uint64_t)1 << 20) /* what is read so fast that nobody wants to stop it */
+#define SMALL ((uint64_t)1 << 20) /* bytes */
 
 static const char name[] = "hallmark.view";
 
@@ -319,7 +319,11 @@ static void read_work(hm_py_call *call) {
                      (size_t)c->length, &how, &call->error);
 }
 
-/* A few bytes come from a shard that is remembered, often enough: no thread for them. */
+/* What is only copied is so fast that nobody wants to stop it: no thread. */
+static bool is_small(const read_call *c) {
+    return c->length < SMALL && hm_view_ready(c->object->view, c->index, c->offset, c->length);
+}
+
 static PyObject *read_small(PyObject *module, read_call *c) {
     Py_BEGIN_ALLOW_THREADS;
     read_work(&c->call);
@@ -349,8 +353,8 @@ HM_PY_FUNCTION(hm_py_view_read) {
         c->object = view_of(capsule);
         if (c->object != NULL && take_index(number, c->object->view, &c->index)) {
             c->call.work = read_work;
-            result = c->length < SMALL ? read_small(module, c)
-                                       : run(module, c->object, &c->call, progress);
+            result =
+                is_small(c) ? read_small(module, c) : run(module, c->object, &c->call, progress);
         }
     }
     PyMem_Free(c);

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Optional, Tuple, Type
+from typing import Any, Dict, Optional, Tuple, Type, TypeVar
 
 from hallmark import _core
+from hallmark._hints import in_python
 from hallmark._report import Report
 from hallmark._values import Reason
 
@@ -53,6 +54,9 @@ class HallmarkError(Exception):
     def __reduce__(self) -> Tuple[Any, ...]:
         # Exceptions cross from one process to another by this; what was set later goes with them.
         return (_restore, (type(self), self.message, self.__dict__))
+
+
+_Error = TypeVar("_Error", bound=HallmarkError)
 
 
 class RefusedError(HallmarkError):
@@ -158,10 +162,21 @@ def _make_error(
 ) -> HallmarkError:
     return _class_of(status, reason)(
         message,
-        hint=hint,
+        hint=in_python(hint),
         reason=reason or None,  # type: ignore[arg-type]
         status=_STATUS.get(status, "undecided"),
         report=Report(handle) if handle is not None else None,
+    )
+
+
+def as_another(cls: Type[_Error], error: HallmarkError) -> _Error:
+    """The same as an exception of another class, which callers of old functions expect."""
+    return cls(
+        error.message,
+        hint=error.hint,
+        reason=error.reason,
+        status=error.status,
+        report=error.report,
     )
 
 

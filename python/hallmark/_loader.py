@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, NoReturn, Optional, Union
 
 from hallmark import safetensors, torch
 from hallmark._config import Config, config_of
-from hallmark._errors import HallmarkError, IntegrityError, RefusedError, UsageError
+from hallmark._errors import HallmarkError, IntegrityError, RefusedError, UndecidedError, UsageError
 from hallmark._model import Model, open
 from hallmark._policy import Policy, policy_of
 from hallmark._record import Recorder, record_failure, recorded
@@ -59,7 +59,8 @@ class SecureModelLoader:
         by `load_model`: a model whose loading cannot be recorded is not handed out.
     :param on_failure: called with the model's path and the exception when a model was refused, or
         could not be decided about: to tell people, to take the file away, to go back to an older
-        version. The exception is raised all the same.
+        version. The exception is raised all the same. When `loader` raises something else, it is
+        called with an `UndecidedError` that has this as its ``__cause__``.
     """
 
     def __init__(
@@ -103,6 +104,12 @@ class SecureModelLoader:
                 report = recorded(record, model.report)
         except HallmarkError as error:
             self._failed(place, error, record)
+            raise
+        except Exception as error:
+            # Verified, but of no use to the loader. That is nothing to be silent about, either.
+            failure = UndecidedError(f"{_safe(place)} could not be loaded: {_safe(error)}")
+            failure.__cause__ = error
+            self._failed(place, failure, record)
             raise
         self._tell({**self._event("model_loaded", place, report), "signature_verified": True})
         return loaded

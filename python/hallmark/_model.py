@@ -6,9 +6,9 @@ from __future__ import annotations
 import ctypes
 import io
 import mmap
+import operator
 import os
 import shutil
-import tempfile
 import threading
 from contextlib import contextmanager
 from types import TracebackType
@@ -21,6 +21,7 @@ from typing import (
     Iterable,
     Iterator,
     Mapping,
+    NoReturn,
     Optional,
     Tuple,
     Type,
@@ -28,7 +29,7 @@ from typing import (
     cast,
 )
 
-from hallmark import _core
+from hallmark import _core, _places
 from hallmark._policy import Policy, policy_of
 from hallmark._report import Report
 from hallmark._values import (
@@ -78,6 +79,15 @@ class _Reader(io.RawIOBase):
         self._at = start + offset
         return self._at
 
+    def readall(self) -> bytes:
+        # All at once: what RawIOBase does is to ask for 8 KiB and 8 KiB.
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
+        start = min(self._at, self._size)
+        found = bytes(_memory_of(self._view, self._index, start, self._size))
+        self._at += len(found)
+        return found
+
     def readinto(self, buffer: _Buffer) -> int:
         if self.closed:
             raise ValueError("I/O operation on closed file")
@@ -101,6 +111,26 @@ def _read_into(
     held = ctypes.c_char.from_buffer(target)
     address = ctypes.addressof(held)
     _core.view_read(view, index, offset, address, target.nbytes, flags, progress)
+
+
+def _memory_of(
+    view: _core._View,
+    index: int,
+    start: int,
+    end: int,
+    progress: Optional[Callable[[int, int], object]] = None,
+) -> memoryview:
+    """Verified bytes of a file in memory of their own."""
+    length = end - start
+    if length == 0:
+        return memoryview(bytearray())
+    if length < _PAGES_FROM:
+        memory = memoryview(bytearray(length))
+        _read_into(view, index, start, memory, 0, progress)
+    else:
+        memory = memoryview(mmap.mmap(-1, length, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+        _read_into(view, index, start, memory, _core.VIEW_UNTOUCHED, progress)
+    return memory
 
 
 class Model(Mapping[str, bytes]):
@@ -135,27 +165,27 @@ class Model(Mapping[str, bytes]):
         """The names of all files, relative to the model, with ``/`` between folders; sorted."""
         return tuple(self._indices)
 
-    def size(self, name: Optional[str] = None) -> int:
+    def size(self, name: Optional[StrPath] = None) -> int:
         """The size of a file in bytes."""
         return self._files[self._index(name)][1]
 
-    def lazy(self, name: Optional[str] = None) -> bool:
+    def lazy(self, name: Optional[StrPath] = None) -> bool:
         """Whether parts of a file can be verified alone: the signature has shards."""
         return self._files[self._index(name)][2]
 
-    def _index(self, name: Optional[str]) -> int:
+    def _index(self, name: Optional[StrPath]) -> int:
         if name is None:
             if len(self._files) != 1:
                 usage(f"say which file: the model has {len(self._files)}")
             return 0
         try:
-            return self._indices[name]
-        except KeyError:
+            return self._indices[os.fsdecode(name)]
+        except (KeyError, TypeError):
             raise KeyError(f"no file of that name is signed: {name!r}") from None
 
     # ---- contents ----
 
-    def load(self, *names: str, progress: Progress = None) -> None:
+    def load(self, *names: StrPath, progress: Progress = None) -> None:
         """Reads and verifies files now, which is faster for many than one after the other.
 
         :param names: the files; all when none is named.
@@ -177,13 +207,13 @@ class Model(Mapping[str, bytes]):
             raise ValueError("the model is closed")
         return self._view
 
-    def _descriptor(self, index: int) -> int:
+    def _descriptor(self, index: int, progress: Progress = None) -> int:
         """A new descriptor of a file's sealed memory."""
-        with self._lock:
-            self._load((index,))
+        with self._lock, telling(progress) as tell:
+            self._load((index,), tell)
             return _core.view_fd(self._opened(), index)
 
-    def buffer(self, name: Optional[str] = None) -> memoryview:
+    def buffer(self, name: Optional[StrPath] = None) -> memoryview:
         """A file's bytes, without a copy: read-only, mapped from the sealed memory, and good for as
         long as it is referred to, also when the model is closed."""
         index = self._index(name)
@@ -203,7 +233,9 @@ class Model(Mapping[str, bytes]):
         finally:
             os.close(descriptor)
 
-    def private_buffer(self, name: Optional[str] = None, progress: Progress = None) -> memoryview:
+    def private_buffer(
+        self, name: Optional[StrPath] = None, progress: Progress = None
+    ) -> memoryview:
         """A file's bytes like `buffer`, but writable, as frameworks want them for tensors, and for
         this caller alone: each call gives memory of its own. Of a file that is loaded it is mapped,
         and pages that are written to become copies; any other is read, and verified, right there.
@@ -219,40 +251,34 @@ class Model(Mapping[str, bytes]):
             return memoryview(self._map(index, mmap.ACCESS_COPY))
         return self._read(index, 0, size, progress)
 
-    def part(self, start: int, end: int, name: Optional[str] = None) -> memoryview:
+    def part(self, start: int, end: int, name: Optional[StrPath] = None) -> memoryview:
         """Bytes of a file, from `start` to before `end`, as writable memory of the caller's own.
         Where there are shards, only those that hold these bytes are read and verified."""
         index = self._index(name)
-        self._check_range(index, start, end)
-        return self._read(index, start, end, None)
+        first, last = operator.index(start), operator.index(end)
+        self._check_range(index, first, last)
+        return self._read(index, first, last, None)
 
     def _read(self, index: int, start: int, end: int, progress: Progress) -> memoryview:
-        length = end - start
-        flags = 0
-        if length < _PAGES_FROM:
-            memory = memoryview(bytearray(length))
-        else:
-            pages = mmap.mmap(-1, length, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-            memory = memoryview(pages)
-            flags = _core.VIEW_UNTOUCHED
-        if length > 0:
-            with _logged("load", self._report.path), telling(progress) as tell:
-                _read_into(self._opened(), index, start, memory, flags, tell)
-        return memory
+        with _logged("load", self._report.path), telling(progress) as tell:
+            return _memory_of(self._opened(), index, start, end, tell)
 
     def _check_range(self, index: int, start: int, end: int) -> None:
         if not 0 <= start <= end <= self._files[index][1]:
             raise ValueError("beyond the end of the file")
 
-    def read(self, name: Optional[str] = None) -> bytes:
+    def read(self, name: Optional[StrPath] = None) -> bytes:
         """A file's bytes, as a copy."""
         return bytes(self.buffer(name))
 
-    def open(self, name: Optional[str] = None, *, lazy: bool = False) -> BinaryIO:
+    def open(
+        self, name: Optional[StrPath] = None, *, lazy: bool = False, progress: Progress = None
+    ) -> BinaryIO:
         """A file to read from, with an offset of its own; it outlives the model.
 
         :param lazy: read and verify shards when they are first needed, not the whole file now. Of a
             file without shards (`lazy`) the whole is verified all the same.
+        :param progress: as for `hallmark.sign`; of what is read now.
         :raises IntegrityError: the file, or a shard, is not what was signed. With `lazy` it is
             reading that raises.
         """
@@ -260,22 +286,22 @@ class Model(Mapping[str, bytes]):
         if lazy and self._files[index][2]:
             reader = _Reader(self._opened(), index, self._files[index][1], self._name(index))
             return cast(BinaryIO, io.BufferedReader(reader, _LAZY_BUFFER))
-        return os.fdopen(self._descriptor(index), "rb")
+        return os.fdopen(self._descriptor(index, progress), "rb")
 
     def _name(self, index: int) -> str:
         return os.fsdecode(self._files[index][0])
 
-    def read_into(self, target: _Buffer, name: Optional[str] = None, offset: int = 0) -> None:
+    def read_into(self, target: _Buffer, name: Optional[StrPath] = None, offset: int = 0) -> None:
         """Fills writable memory with bytes of a file, from `offset` on. Where there are shards,
         only those that hold these bytes are read and verified."""
-        index = self._index(name)
+        index, first = self._index(name), operator.index(offset)
         with memoryview(target).cast("B") as bytes_:
-            self._check_range(index, offset, offset + len(bytes_))
+            self._check_range(index, first, first + len(bytes_))
             if len(bytes_) > 0:
                 with _logged("load", self._report.path):
-                    _read_into(self._opened(), index, offset, bytes_)
+                    _read_into(self._opened(), index, first, bytes_)
 
-    def path(self, name: Optional[str] = None) -> str:
+    def path(self, name: Optional[StrPath] = None) -> str:
         """A path under which this process, with all its threads, can open the verified bytes while
         the model is open: ``/proc/self/fd/N``. It can be read and mapped, not written to.
 
@@ -292,18 +318,22 @@ class Model(Mapping[str, bytes]):
             return self._descriptors[index]
 
     @contextmanager
-    def directory(self, names: Optional[Iterable[str]] = None) -> Iterator[str]:
+    def directory(
+        self, names: Optional[Iterable[StrPath]] = None, *, progress: Progress = None
+    ) -> Iterator[str]:
         """A directory for code that wants one: links with the files' names that lead to the
-        verified memory. It is for this user alone, and gone at the end of the ``with`` block.
+        verified memory. It is for this user alone, and gone at the end of the ``with`` block; no
+        other user can make another at its path while this process runs.
 
         Whoever can act as this user can change the links, as that one can change this process.
 
         :param names: the files that are wanted, all of which are loaded at once; by default all.
+        :param progress: as for `hallmark.sign`.
         """
-        wanted = self.names() if names is None else tuple(names)
+        wanted = self.names() if names is None else tuple(os.fsdecode(each) for each in names)
         if wanted:
-            self.load(*wanted)
-        place = tempfile.mkdtemp(prefix="hallmark-")
+            self.load(*wanted, progress=progress)
+        place = _places.make()
         try:
             for name in wanted:
                 # By the number of the process: to another one, /proc/self would be its own files.
@@ -317,11 +347,13 @@ class Model(Mapping[str, bytes]):
 
     # ---- a mapping ----
 
-    def __getitem__(self, name: str) -> bytes:
+    def __getitem__(self, name: StrPath) -> bytes:
         return self.read(name)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._indices
+        if not isinstance(name, (str, bytes, os.PathLike)):
+            return False
+        return os.fsdecode(name) in self._indices
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._indices)
@@ -365,6 +397,10 @@ class Model(Mapping[str, bytes]):
     def __del__(self) -> None:
         if hasattr(self, "_indices"):
             self.close()
+
+    def __reduce__(self) -> NoReturn:
+        # A copy would share the descriptors, and close them when it ends.
+        raise TypeError("a model cannot be copied or pickled: its memory is this process's")
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{len(self)} files"

@@ -171,6 +171,8 @@ class Policy:
             _core.policy_set_time(self._core, seconds(time, "time"))
 
     def _add_keyring(self, keyring: TrustedKeyring) -> None:
+        if not isinstance(keyring, TrustedKeyring):
+            raise TypeError(f"a keyring is a TrustedKeyring, not {type(keyring).__name__}")
         _core.policy_add_keyring(
             self._core,
             path(keyring.file),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, Generic, List, Optional, Tuple, TypeVar, overload
 
 from hallmark import _core
+from hallmark._hints import in_python
 from hallmark._values import Reason, moment, parse_json
 
 _DONE = frozenset(
@@ -44,7 +45,7 @@ class SignerInfo:
     key_fingerprint: str
     """SHA-256 of the DER SubjectPublicKeyInfo, in hex."""
     name: Optional[str]
-    """The signer's name in the policy file, or of the keyring."""
+    """The signer's name in the policy file. None: believed by a key, keyring or root alone."""
     key_version: Optional[int]
     certificate: Optional[Certificate]
 
@@ -334,7 +335,8 @@ class Report:
     @property
     def hint(self) -> Optional[str]:
         """What to do about it."""
-        return self._optional("hint")
+        hint = self._optional("hint")
+        return in_python(hint) if hint is not None else None
 
     @property
     def time(self) -> datetime.datetime:

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import datetime
 import json
+import operator
 import os
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import (
     Any,
     Callable,
@@ -16,6 +17,7 @@ from typing import (
     NoReturn,
     Optional,
     Protocol,
+    SupportsIndex,
     Tuple,
     Union,
 )
@@ -107,18 +109,19 @@ def texts(value: Texts) -> Tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
 
-def whole(value: Optional[int], name: str, least: int = 0) -> int:
-    """A count; None is 0, which to the core is: not said."""
+def whole(value: Optional[SupportsIndex], name: str, least: int = 0) -> int:
+    """A count, numpy's too; None is 0, which to the core is: not said."""
     if value is None:
         return 0
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not hasattr(type(value), "__index__"):
         raise TypeError(f"{name} must be a whole number, not {type(value).__name__}")
-    if not least <= value <= _UINT64_MAX:
-        usage(f"{name} must be at least {least}, not {value}")
-    return value
+    number = operator.index(value)
+    if not least <= number <= _UINT64_MAX:
+        usage(f"{name} must be at least {least}, not {number}")
+    return number
 
 
-def jobs_of(value: Optional[int]) -> int:
+def jobs_of(value: Optional[SupportsIndex]) -> int:
     count = whole(value, "jobs", 1)
     if count > 2**32 - 1:
         usage(f"jobs is too large: {count}")
@@ -222,15 +225,27 @@ def _through(bar: ProgressBar) -> Callable[[int, int], None]:
     return tell
 
 
+def _of_a_kind(kind: Callable[..., ProgressBar], stack: ExitStack) -> Callable[[int, int], None]:
+    through: Optional[Callable[[int, int], None]] = None
+
+    def tell(done: int, total: int) -> None:
+        nonlocal through
+        if through is None:
+            bar = kind(total=total, unit="B", unit_scale=True, unit_divisor=1024)
+            stack.callback(bar.close)
+            through = _through(bar)
+        through(done, total)
+
+    return tell
+
+
 @contextmanager
 def telling(progress: Progress) -> Iterator[Optional[Callable[[int, int], object]]]:
-    """The function to be called; a bar that was made here is closed at the end."""
+    """The function to be called; a bar is made when there is something to show, and is closed at
+    the end."""
     if isinstance(progress, type) and hasattr(progress, "update"):
-        bar = progress(total=0, unit="B", unit_scale=True, unit_divisor=1024)
-        try:
-            yield _through(bar)
-        finally:
-            bar.close()
+        with ExitStack() as stack:
+            yield _of_a_kind(progress, stack)
     elif progress is not None and hasattr(progress, "update"):
         yield _through(progress)  # type: ignore[arg-type]
     elif progress is None or callable(progress):

@@ -337,11 +337,9 @@ def digest(
         | (_core.DIGEST_FOLLOW_SYMLINKS if follow_symlinks else 0)
         | (_core.DIGEST_PATH_ORDER if path_order else 0)
     )
-    number, count = part if part is not None else (0, 0)
     if (part is None) != (out is None):
         usage("part and out go together")
-    if part is not None and not 1 <= number <= count < 2**32:
-        usage(f"part wants (I, N) with I from 1 to N, not {part}")
+    number, count = _share(part)
     with _logged("digest", model), telling(progress) as tell:
         _, report = _core.digest(
             path(model),
@@ -356,6 +354,17 @@ def digest(
             tell,
         )
     return _told(Report(report))
+
+
+def _share(part: Optional[Tuple[int, int]]) -> Tuple[int, int]:
+    if part is None:
+        return 0, 0
+    if not isinstance(part, tuple) or len(part) != 2:
+        raise TypeError(f"part must be a tuple (I, N), not {part!r}")
+    number, count = whole(part[0], "part"), whole(part[1], "part")
+    if not 1 <= number <= count < 2**32:
+        usage(f"part wants (I, N) with I from 1 to N, not {part}")
+    return number, count
 
 
 def inspect(signature: StrPath) -> Report:

@@ -18,10 +18,10 @@ from typing import Any, Dict, Iterator, List, Optional
 
 from hallmark import torch
 from hallmark._errors import (
-    HallmarkError,
     IntegrityError,
     SignatureVerificationError,
     UndecidedError,
+    as_another,
 )
 from hallmark._frameworks import must_be_there, write_whole
 from hallmark._model import open
@@ -83,24 +83,14 @@ def _value_errors() -> Iterator[None]:
     """Callers of such functions expect a ValueError."""
     try:
         yield
+    except torch.NotWeightsError:
+        raise
     except IntegrityError as error:
-        raise _again(HashMismatchError, error) from error
+        raise as_another(HashMismatchError, error) from error
     except SignatureVerificationError as error:
-        raise _again(InvalidSignatureError, error) from error
+        raise as_another(InvalidSignatureError, error) from error
     except UndecidedError as error:
-        raise _again(ArtifactUndecidedError, error) from error
-
-
-def _again(cls: Any, error: HallmarkError) -> HallmarkError:
-    again = cls(
-        error.message,
-        hint=error.hint,
-        reason=error.reason,
-        status=error.status,
-        report=error.report,
-    )
-    assert isinstance(again, HallmarkError)
-    return again
+        raise as_another(ArtifactUndecidedError, error) from error
 
 
 # ---- signing ------------------------------------------------------------------------------------

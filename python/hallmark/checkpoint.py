@@ -12,11 +12,11 @@ import os
 from typing import Any, Dict, Mapping, Optional
 
 from hallmark._errors import (
-    HallmarkError,
     IntegrityError,
     SignatureVerificationError,
     UnsignedModelError,
     UntrustedSignerError,
+    as_another,
 )
 from hallmark._frameworks import must_be_there
 from hallmark._loader import Event
@@ -91,7 +91,7 @@ def verify_model_signature(model_path: StrPath, public_key_path: StrPath) -> Dic
     try:
         report = verify(model_path, _policy(public_key_path), signature=_signature_of(model_path))
     except UnsignedModelError as error:
-        raise _missing(error) from error
+        raise as_another(MissingSignatureError, error) from error
     return _manifest(report)
 
 
@@ -138,7 +138,7 @@ class SecureModelLoader(_SecureModelLoader):
         try:
             return open(model_path, self._policy, signature=signature)
         except UnsignedModelError as error:
-            raise _missing(error) from error
+            raise as_another(MissingSignatureError, error) from error
 
     def _event(self, event: str, place: str, report: Optional[Report]) -> Event:
         found = super()._event(event, place, report)
@@ -179,16 +179,6 @@ def _signer_id(report: Report) -> Optional[str]:
         if statement.name == "signer_id" and isinstance(statement.value, str):
             return statement.value
     return None
-
-
-def _missing(error: HallmarkError) -> MissingSignatureError:
-    return MissingSignatureError(
-        error.message,
-        hint=error.hint,
-        reason=error.reason,
-        status=error.status,
-        report=error.report,
-    )
 
 
 def _hash_mismatch(expected: str, actual: str) -> IntegrityError:

@@ -74,7 +74,7 @@ def load_file(
     model: Union[StrPath, Model],
     policy: Union[Policy, StrPath, None] = None,
     *,
-    file: Optional[str] = None,
+    file: Optional[StrPath] = None,
     framework: str = "pt",
     device: Any = "cpu",
     key: Optional[StrPaths] = None,
@@ -109,10 +109,12 @@ def load_file(
     return tensors
 
 
-def _files(model: Model) -> List[str]:
+def _files(model: Model) -> List[StrPath]:
     if len(model) == 1:
         return list(model.names())
-    found = [each for each in model.names() if each.endswith(_SUFFIX) and "/" not in each]
+    found: List[StrPath] = [
+        each for each in model.names() if each.endswith(_SUFFIX) and "/" not in each
+    ]
     if not found:
         usage("the model has no safetensors file; name it")
     return found
@@ -139,7 +141,7 @@ def _placed(kind: str, device: Any, tensor: Any) -> Any:
 class _Whole:
     """A file that is verified whole."""
 
-    def __init__(self, model: Model, file: Optional[str], progress: Progress = None) -> None:
+    def __init__(self, model: Model, file: Optional[StrPath], progress: Progress = None) -> None:
         memory = model.private_buffer(file, progress)
         length = _tensors.header_length(bytes(memory[: _tensors.LENGTH]), len(memory))
         text = bytes(memory[_tensors.LENGTH : _tensors.LENGTH + length])
@@ -159,7 +161,7 @@ class _Whole:
 class _Parts:
     """A file of which only the shards that are needed are read and verified."""
 
-    def __init__(self, model: Model, file: Optional[str]) -> None:
+    def __init__(self, model: Model, file: Optional[StrPath]) -> None:
         self._model = model
         self._file = file
         size = model.size(file)
@@ -246,7 +248,7 @@ class safe_open:
         device: Any = "cpu",
         *,
         policy: Union[Policy, StrPath, None] = None,
-        file: Optional[str] = None,
+        file: Optional[StrPath] = None,
         lazy: bool = True,
         key: Optional[StrPaths] = None,
         signature: Optional[StrPaths] = None,
@@ -261,7 +263,9 @@ class safe_open:
                 opening(model, policy, key, signature, name, jobs, progress)
             )
             self._source: Union[_Whole, _Parts] = (
-                _Parts(opened, file) if lazy and opened.lazy(file) else _Whole(opened, file)
+                _Parts(opened, file)
+                if lazy and opened.lazy(file)
+                else _Whole(opened, file, progress)
             )
             self._stack = stack.pop_all()
 
@@ -288,6 +292,10 @@ class safe_open:
         tensor = self._tensor(name)
         memory = self._source.take(tensor.start, tensor.end)
         return _placed(self._kind, self._device, _make(self._kind, tensor, memory))
+
+    def get_tensors(self) -> Dict[str, Any]:
+        """All tensors by their names."""
+        return {name: self.get_tensor(name) for name in self.offset_keys()}
 
     def get_slice(self, name: str) -> TensorSlice:
         """A tensor of which parts can be had."""

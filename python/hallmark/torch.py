@@ -8,19 +8,27 @@ made it, not that it does no harm.
 from __future__ import annotations
 
 import inspect
+import pickle
 from typing import Any, Mapping, Optional, Union
 
 from hallmark._archive import BadArchive, names
+from hallmark._errors import UnsupportedError
 from hallmark._frameworks import framework, opening, unsupported, write_and_sign
 from hallmark._model import Model
 from hallmark._policy import Policy
 from hallmark._report import Report
 from hallmark._signer import Signer
 from hallmark._values import Passphrase, Progress, StrPath, StrPaths, usage
+from hallmark._verbs import _safe
 
-__all__ = ["load", "save"]
+__all__ = ["NotWeightsError", "load", "save"]
 
 _ZIP = b"PK\x03\x04"
+_WHY = "WeightsUnpickler error: "
+
+
+class NotWeightsError(UnsupportedError, pickle.UnpicklingError):
+    """What is in a checkpoint is more than weights: something that could run code."""
 
 
 def save(
@@ -72,7 +80,7 @@ def load(
     model: Union[StrPath, Model],
     policy: Union[Policy, StrPath, None] = None,
     *,
-    file: Optional[str] = None,
+    file: Optional[StrPath] = None,
     map_location: Any = None,
     mmap: Optional[bool] = None,
     key: Optional[StrPaths] = None,
@@ -90,7 +98,7 @@ def load(
         them is written to pages of one's own. By default so where this torch can (2.1 and later).
     :param policy: as for `hallmark.open`; so are the others.
     :raises UnsupportedError: no checkpoint in the zip format, or TorchScript, which is code.
-    :raises pickle.UnpicklingError: what is in it is more than weights.
+    :raises NotWeightsError: what is in it is more than weights.
     """
     torch = framework("torch")
     known = inspect.signature(torch.load).parameters
@@ -103,21 +111,35 @@ def load(
     if mmap and "mmap" not in known:
         usage(f"torch {torch.__version__} cannot map checkpoints (mmap)")
     with opening(model, policy, key, signature, name, jobs, progress) as opened:
-        _check(opened, file)
+        _check(opened, file, progress)
         options = {"map_location": map_location, "weights_only": True}
         if "mmap" in known:
             # Said in either case: torch's own default can be changed for the process.
             options["mmap"] = mmap is not False
-            if options["mmap"]:
+        try:
+            if options.get("mmap"):
                 return torch.load(opened.path(file), **options)
-        with opened.open(file) as memory:
-            return torch.load(memory, **options)
+            with opened.open(file) as memory:
+                return torch.load(memory, **options)
+        except pickle.UnpicklingError as error:
+            raise _not_weights(error) from error
 
 
-def _check(model: Model, file: Optional[str]) -> None:
+def _not_weights(error: pickle.UnpicklingError) -> NotWeightsError:
+    # Not all that torch says: among it is the advice to load it all the same.
+    why = str(error).rpartition(_WHY)[2].partition("\n")[0].partition(". ")[0]
+    return NotWeightsError(
+        f"the checkpoint holds more than weights: {_safe(why)}",
+        hint="save a state_dict",
+        reason="unsupported",
+        status="refused",
+    )
+
+
+def _check(model: Model, file: Optional[StrPath], progress: Progress) -> None:
     """Refuses what some releases of torch load by other ways, past ``weights_only``: old tar files
     (before 2.6, CVE-2025-32434), and TorchScript."""
-    with model.open(file) as memory:
+    with model.open(file, progress=progress) as memory:
         if memory.read(len(_ZIP)) != _ZIP:
             unsupported(
                 "the checkpoint is not in the zip format of torch 1.6 and later",

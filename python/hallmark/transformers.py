@@ -70,7 +70,7 @@ def from_pretrained(
         check(opened, weights or _is_one_of(cls, _CONFIGS), kwargs)
         if weights:
             kwargs["use_safetensors"] = True
-        with opened.directory(_files(opened, weights)) as place:
+        with opened.directory(_files(opened, weights), progress=progress) as place:
             return cls.from_pretrained(
                 place, *args, local_files_only=True, trust_remote_code=False, **kwargs
             )

@@ -790,11 +790,27 @@ hm_status hm_policy_parse(hm_bytes text, const char *path, hm_policy **policy, h
     return status;
 }
 
+/* Whoever names the key where the policy is wanted should not have to guess what a mapping is. */
+static void add_pem_hint(hm_bytes text, hm_error **error) {
+    static const char pem[] = "-----BEGIN ";
+    if (text.length >= sizeof pem - 1 && memcmp(text.data, pem, sizeof pem - 1) == 0) {
+        hm_error_add_hint(error, "this is a key or certificate, and no policy file; to believe it, "
+                                 "name it with --key or --root");
+    }
+}
+
 hm_status hm_policy_load(const char *path, hm_policy **policy, hm_error **error) {
     hm_auto_buf file = {.data = NULL};
     if (path == NULL || policy == NULL || path[0] == '\0') {
         return hm_fail(error, HM_USAGE, HM_REASON_NONE, "hm_policy_load: no file is named");
     }
     hm_status status = hm_key_file_read(path, HM_YAML_FILE_LIMIT, &file, error);
-    return status == HM_OK ? hm_policy_parse(hm_buf_view(&file), path, policy, error) : status;
+    if (status != HM_OK) {
+        return status;
+    }
+    status = hm_policy_parse(hm_buf_view(&file), path, policy, error);
+    if (status != HM_OK) {
+        add_pem_hint(hm_buf_view(&file), error);
+    }
+    return status;
 }

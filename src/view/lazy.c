@@ -93,6 +93,19 @@ void hm_view_forget_shards(hm_view *view) {
     }
 }
 
+bool hm_view_remembers(hm_view *view, size_t index, uint64_t offset, uint64_t length) {
+    const hm_view_file *file = &view->files[index];
+    bool all = true;
+    (void)pthread_mutex_lock(&view->lock);
+    for (uint64_t start = offset - offset % shard_size(file); all && start < offset + length;
+         start = shard_end(file, start)) {
+        const hm_shard *shard = find_shard(view, index, start);
+        all = shard != NULL && shard->state == HM_SHARD_GOOD;
+    }
+    (void)pthread_mutex_unlock(&view->lock);
+    return all;
+}
+
 /* ---- verifying ------------------------------------------------------------------------------ */
 
 static hm_status add_shard(hm_reading *reading, const request *wanted, uint64_t start,
@@ -391,7 +404,7 @@ hm_status hm_view_read_shards(hm_view *view, size_t index, uint64_t offset, uint
         status = take_turn(&wanted, there, &done, error);
     }
     if (status != HM_OK) {
-        explicit_bzero(target, length);
+        hm_memory_wipe(target, length, (how->flags & HM_VIEW_UNTOUCHED) != 0);
     }
     return status;
 }

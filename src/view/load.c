@@ -433,7 +433,7 @@ hm_status hm_view_read_whole(hm_view *view, size_t index, uint8_t *target,
         status = hm_reading_run(&reading, error);
     }
     if (status != HM_OK) {
-        explicit_bzero(target, (size_t)file->entry->size);
+        hm_memory_wipe(target, (size_t)file->entry->size, (how->flags & HM_VIEW_UNTOUCHED) != 0);
     }
     return status;
 }

@@ -24,6 +24,19 @@ void hm_memory_free(hm_memory *memory) {
     hm_fd_close(&memory->fd);
 }
 
+void hm_memory_wipe(uint8_t *data, size_t length, bool ours_alone) {
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t start = (uintptr_t)data;
+    size_t before = (size_t)((page - start % page) % page);
+    size_t pages = length > before ? (length - before) / page * page : 0;
+    if (!ours_alone || pages == 0 || madvise(data + before, pages, MADV_DONTNEED) != 0) {
+        explicit_bzero(data, length);
+        return;
+    }
+    explicit_bzero(data, before);
+    explicit_bzero(data + before + pages, length - before - pages);
+}
+
 /* Beyond this limit the kernel does not just fail: it sends a signal that ends the process. */
 static hm_status check_file_limit(size_t length, const char *what, hm_error **error) {
     struct rlimit limit;

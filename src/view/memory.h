@@ -28,6 +28,12 @@ HM_MUST_USE hm_status hm_memory_open(const hm_memory *memory, int *fd, hm_error 
 /* Likewise of a copy of some sealed bytes; what is copied is sealed as well. */
 HM_MUST_USE hm_status hm_memory_open_copy(hm_bytes bytes, int *fd, hm_error **error);
 void hm_memory_free(hm_memory *memory);
+/*
+ * Leaves zeros where something was read that does not hold. `ours_alone`: it is a private mapping
+ * of no file, whose pages go back to the system instead of being written to: whoever stops a
+ * reading of many gigabytes would otherwise wait until all of them were taken, and zeros.
+ */
+void hm_memory_wipe(uint8_t *data, size_t length, bool ours_alone);
 
 /*
  * ::HM_UNDECIDED when so many bytes cannot be had, as far as the system tells; asked before reading

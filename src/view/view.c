@@ -332,6 +332,16 @@ bool hm_view_loaded(const hm_view *view, size_t index) {
     return index < view->file_count && atomic_load(&view->files[index].loaded);
 }
 
+bool hm_view_ready(hm_view *view, size_t index, uint64_t offset, uint64_t length) {
+    if (index >= view->file_count || offset > view->files[index].entry->size ||
+        length > view->files[index].entry->size - offset) {
+        return false;
+    }
+    const hm_view_file *file = &view->files[index];
+    return length == 0 || atomic_load(&file->loaded) ||
+           (file->lazy != NULL && hm_view_remembers(view, index, offset, length));
+}
+
 static hm_status check_index(const hm_view *view, size_t index, hm_error **error) {
     return index < view->file_count
                ? HM_OK

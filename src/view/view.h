@@ -104,6 +104,8 @@ HM_MUST_USE hm_status hm_view_read_whole(hm_view *view, size_t index, uint8_t *t
 HM_MUST_USE hm_status hm_view_read_shards(hm_view *view, size_t index, uint64_t offset,
                                           uint8_t *target, size_t length,
                                           const hm_view_read_options *how, hm_error **error);
+/* Whether all shards that hold these bytes are remembered. */
+bool hm_view_remembers(hm_view *view, size_t index, uint64_t offset, uint64_t length);
 void hm_view_forget_shards(hm_view *view);
 
 #endif

@@ -17,6 +17,7 @@ import pytest
 
 import hallmark
 import support
+from hallmark._hints import in_python
 from python import reference as documentation
 
 ROOT = support.ROOT
@@ -291,6 +292,37 @@ def test_every_option_of_the_command_is_here(program, command):
         if isinstance(place, str):
             assert place in parameters, option
     assert set(elsewhere) <= set(options)
+
+
+def options_in_hints():
+    """The text of all calls that add a hint, in the library's sources, where it names an option."""
+    for source in sorted((ROOT / "src").rglob("*.c")):
+        for call in re.findall(r"hm_error_add_hint\(([^;]*);", source.read_text()):
+            hint = "".join(re.findall(r'"((?:[^"\\]|\\.)*)"', call)).replace('\\"', '"')
+            if re.search(r"(?<!\S)--[a-z]", hint):
+                yield hint
+
+
+def test_hints_name_parameters():
+    classes = (hallmark.Policy, hallmark.TrustedKeyring, hallmark.Signer, hallmark.Recorder)
+    known = {"store"}  # a setting
+    for each in (*documentation.functions(), *classes):
+        known |= set(inspect.signature(each).parameters)
+    hints = list(options_in_hints())
+    assert len(hints) > 30
+    for hint in hints:
+        said = in_python(hint)
+        rest = re.sub(r"`[^`]*`|'[^']*'|hallmark [a-z].*", "", said)
+        assert not re.search(r"(?<!\S)--[a-z]", rest), said
+        assert set(re.findall(r"\b([a-z_]+)=(?!file)", rest)) <= known, said
+
+
+def test_hints_keep_commands_and_names():
+    assert in_python("name it with --signature") == "name it with signature="
+    assert in_python("use --format oms, or --root") == 'use format="oms", or roots='
+    assert in_python("say --shard-size 5 or --store DIR") == "say shard_size=5 or store=DIR"
+    for kept in ("`hallmark sign --reuse`", "digest: hallmark digest --part 1/2 --out x", "a--key"):
+        assert in_python(kept) == kept
 
 
 def test_every_command_is_here(program):

@@ -69,6 +69,12 @@ def test_the_default_policy(signed, policy_file, monkeypatch):
         hallmark.Policy.default()
 
 
+def test_a_keyring_is_no_path(ec):
+    for wrong in ("export.json", [ec.public]):
+        with pytest.raises(TypeError, match="TrustedKeyring"):
+            hallmark.Policy(keyrings=wrong)
+
+
 def test_times(ec):
     now = datetime.datetime.now(datetime.timezone.utc)
     for time in ("2026-01-05", 1767571200, now, datetime.timedelta(days=-1)):

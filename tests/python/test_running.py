@@ -88,6 +88,15 @@ def test_tqdm(model_file, ec):
     assert len(made) == 1 and closed[0] == model_file.stat().st_size
 
 
+def test_no_bar_of_nothing(signed, ec):
+    """Opening reads no contents."""
+    made = []
+    with hallmark.open(signed, key=ec.public, progress=type("Bar", (tqdm.tqdm,), {
+        "__init__": lambda self, **options: made.append(options)
+    })):  # fmt: skip
+        assert not made
+
+
 def test_progress_that_raises_stops_it(large, ec):
     class Enough(Exception):
         pass

@@ -367,6 +367,14 @@ def test_configuration(tmp_path, monkeypatch):
     assert hallmark.Config.load().check_every is None
 
 
+def test_what_cannot_be_configured():
+    config = hallmark.Config.load()
+    for name, value in (("stores", "x"), ("hm", "x"), ("store", "")):
+        with pytest.raises(hallmark.UsageError) as raised:
+            config.set(name, value)
+        assert "hm_" not in raised.value.message and name in raised.value.message
+
+
 # ---- the loader ---------------------------------------------------------------------------------
 
 

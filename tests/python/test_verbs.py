@@ -185,6 +185,28 @@ def test_parts_and_reuse(model_dir, ec, tmp_path):
     assert report.reused.source == "signature"
 
 
+class Count:
+    """A whole number that is no int, as numpy has them."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __index__(self):
+        return self.value
+
+
+def test_counts_of_other_types(model_dir, ec, tmp_path):
+    report = hallmark.sign(model_dir, ec.private, shard_size=Count(4096), jobs=Count(1))
+    assert report.shard_size == 4096
+    hallmark.digest(model_dir, part=(Count(1), Count(1)), out=tmp_path / "part")
+    for wrong in (4096.0, "4096", True, Count):
+        with pytest.raises(TypeError, match="shard_size must be a whole number"):
+            hallmark.sign(model_dir, ec.private, shard_size=wrong)
+    for wrong in (1, ("1", 2), (1, 2, 3)):
+        with pytest.raises(TypeError, match="part must be"):
+            hallmark.digest(model_dir, part=wrong, out=tmp_path / "part")
+
+
 def test_digest(signed):
     report = hallmark.digest(signed, ignore="model.sig", hash="blake2b")
     assert report.model_digest and report.root_digest and report.hash == "blake2b"
@@ -307,6 +329,16 @@ def test_wrong_calls(signed, ec, call, kind):
     if kind is hallmark.UsageError:
         assert isinstance(wrong.value, ValueError) and wrong.value.status == "usage"
     assert support.snapshot(signed) == before
+
+
+def test_hints_are_about_calls(signed, ec, keys, tmp_path):
+    with pytest.raises(hallmark.UnsignedModelError) as raised:
+        hallmark.verify(signed, key=ec.public, signature=tmp_path / "none")
+    assert raised.value.hint == raised.value.report.hint and "signature=" in raised.value.hint
+    with pytest.raises(hallmark.UsageError, match="plain=True"):
+        hallmark.generate_key(tmp_path / "key.pem")
+    with pytest.raises(hallmark.UndecidedError, match="no policy file.* key="):
+        hallmark.verify(signed, ec.public)
 
 
 def test_an_error_of_the_core_has_a_report_even_so(signed, ec):

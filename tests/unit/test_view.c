@@ -754,12 +754,21 @@ static void test_only_what_is_needed_is_read(void **state) {
     opened o = open_good(policy_by_key());
     size_t big = index_of(&o, "big");
     uint64_t before = bytes_read();
+    assert_false(hm_view_ready(o.view, big, 10 * SHARD, 1));
     assert_read(&o, big, 10 * SHARD + 7, 2 * SHARD);
     uint64_t once = bytes_read() - before;
     assert_true(once >= 3 * SHARD && once < 3 * SHARD + 32768);
     before = bytes_read();
+    assert_true(hm_view_ready(o.view, big, 10 * SHARD + 9, 100));
     assert_read(&o, big, 10 * SHARD + 9, 100); /* it is remembered */
     assert_true(bytes_read() - before < 32768);
+    assert_false(hm_view_ready(o.view, big, 9 * SHARD, SHARD + 1));
+    assert_false(hm_view_ready(o.view, big, 12 * SHARD + 7, SHARD));
+    assert_true(hm_view_ready(o.view, big, BIG, 0));
+    assert_false(hm_view_ready(o.view, big, BIG - 1, 2));
+    assert_false(hm_view_ready(o.view, big, UINT64_MAX, 2));
+    assert_good(hm_view_load(o.view, &big, 1, NULL, NULL), NULL);
+    assert_true(hm_view_ready(o.view, big, 0, BIG));
     close_all(&o);
 }
 
@@ -847,6 +856,49 @@ static void test_a_whole_file_is_read_to_where_it_is_wanted(void **state) {
     poke("big", 17);
     free(target);
     close_all(&o);
+}
+
+static size_t resident(void *map, size_t length) {
+    unsigned char pages[1024];
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t count = 0;
+    assert_true(length / page < sizeof pages);
+    assert_int_equal(mincore(map, length, pages), 0);
+    for (size_t i = 0; i < length / page; i++) {
+        count += pages[i] & 1;
+    }
+    return count;
+}
+
+/* Zeros, and not by writing them: of a stopped reading most was not even taken yet. */
+static void test_a_failed_reading_gives_memory_back(void **state) {
+    static const uint64_t layouts[] = {0, SHARD};
+    static const uint8_t zeros[BIG];
+    hm_error *error = NULL;
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        hm_view_read_options how = HM_VIEW_READ_OPTIONS_INIT;
+        how.flags = HM_VIEW_UNTOUCHED;
+        sign(layouts[i]);
+        opened o = open_good(policy_by_key());
+        const char *label = i == 0 ? "big" : "big:0:65536";
+        size_t big = index_of(&o, "big");
+        size_t page = (size_t)sysconf(_SC_PAGESIZE);
+        size_t length = (BIG / page + 2) * page;
+        uint8_t *map =
+            mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        assert_ptr_not_equal(map, MAP_FAILED);
+        uint8_t *target = map + 100; /* its first and its last page are not whole */
+        poke("big", 17);
+        assert_mismatch(hm_view_read(o.view, big, 0, target, BIG, &how, &error), &error, label);
+        assert_in_range(resident(map, length), 0, 2);
+        assert_memory_equal(target, zeros, BIG);
+        poke("big", 17);
+        assert_good(hm_view_read(o.view, big, 0, target, BIG, &how, &error), &error);
+        assert_in_range(resident(map, length), BIG / page, length / page);
+        (void)munmap(map, length);
+        close_all(&o);
+    }
 }
 
 /* Memory that is yet to be had is asked for before anything is read, and then not touched. */
@@ -1253,6 +1305,7 @@ int main(void) {
         cmocka_unit_test(test_a_bad_shard_gives_nothing),
         cmocka_unit_test(test_a_forgotten_shard_is_verified_again),
         cmocka_unit_test(test_a_whole_file_is_read_to_where_it_is_wanted),
+        cmocka_unit_test(test_a_failed_reading_gives_memory_back),
         cmocka_unit_test(test_what_memory_a_target_takes_is_told_before),
         cmocka_unit_test(test_all_demanded_signatures_hold),
         cmocka_unit_test(test_one_bad_signature_of_several_is_enough),

@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """hallmark.open: what a verified model hands out, and that nobody can change it."""
 
+import copy
 import ctypes
 import gc
 import io
 import mmap
 import os
 import pathlib
+import pickle
 import resource
+import signal
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -217,7 +221,66 @@ def test_a_directory_of_links(signed, ec):
             assert os.listdir(place) == ["config.json"]
 
 
+PLACES = """
+import os, sys, tempfile, hallmark
+
+tempfile.tempdir = sys.argv[3]
+with hallmark.open(sys.argv[1], key=sys.argv[2]) as model:
+    def made():
+        with model.directory() as place:
+            return place
+    bases = {os.path.dirname(made()) for _ in range(3)}
+    (base,) = bases
+    assert os.listdir(tempfile.tempdir) == [os.path.basename(base)] and os.listdir(base) == []
+    assert os.stat(base).st_mode & 0o777 == 0o700
+    if os.fork() == 0:
+        assert os.path.dirname(made()) != base
+        sys.exit()  # with what is done at the end of a process
+    assert os.wait()[1] == 0 and os.listdir(tempfile.tempdir) == [os.path.basename(base)]
+    os.rename(base, base + "-away")
+    os.mkdir(base, 0o777)  # as by somebody else, when somebody tidied up
+    assert os.path.dirname(made()) != base and os.listdir(base) == []
+"""
+
+
+def test_nobody_takes_over_the_path_of_a_directory(signed, ec, tmp_path):
+    """Where all may make directories: frameworks hand the path on when it is long gone."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    done = subprocess.run([sys.executable, "-c", PLACES, signed, ec.public, shared],
+                          capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    # What was moved, and what took its place.
+    assert len(os.listdir(shared)) == 2
+
+
 # ---- threads, forks, leaks ----------------------------------------------------------------------
+
+
+def test_names_in_every_form(signed, ec):
+    with hallmark.open(signed, key=ec.public) as model:
+        for name in model.names():
+            data = model.read(name)
+            for form in (os.fsencode(name), pathlib.PurePath(name)):
+                assert model[form] == data and form in model and model.size(form) == len(data)
+                with model.directory([form]) as place:
+                    assert (pathlib.Path(place) / name).read_bytes() == data
+        for wrong in (b"none", pathlib.Path("none"), 0, None):
+            assert wrong not in model
+            with pytest.raises((KeyError, hallmark.UsageError)):
+                model[wrong]
+
+
+def test_no_copies(signed, ec):
+    """The end of a copy would close the descriptors under the paths that the model gave."""
+    with hallmark.open(signed, key=ec.public) as model:
+        path, data = model.path(model.names()[0]), model.read(model.names()[0])
+        for make in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(TypeError, match="cannot be copied"):
+                make(model)
+        gc.collect()
+        assert pathlib.Path(path).read_bytes() == data
 
 
 def test_threads_load_at_once(signed, sharded, ec):
@@ -313,6 +376,81 @@ def test_a_model_that_is_larger_than_memory(tmp_path, ec, sanitizer):
                           capture_output=True, text=True, timeout=120, check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "needs 2.0 GiB of memory" in done.stdout and "parts of it" in done.stdout
+
+
+@pytest.mark.parametrize("shard_size", [None, 1 << 20])
+def test_a_stopped_reading_takes_no_more_memory(tmp_path, ec, sanitizer, shard_size):
+    """And no more time: to write zeros to all that was asked for takes as long as reading it."""
+    if sanitizer:
+        pytest.skip("a sanitizer takes memory of its own")
+    file = tmp_path / "large"
+    with open(file, "wb") as target:
+        target.truncate(1 << 30)
+    hallmark.sign(file, ec.private, shard_size=shard_size)
+    done = subprocess.run([sys.executable, "-c", STOPPED, file, ec.public],
+                          capture_output=True, text=True, timeout=120, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 700 << 10  # KiB
+
+
+STOPPED = """
+import resource, sys, hallmark
+
+def stop(done, total):
+    raise KeyboardInterrupt
+
+try:
+    hallmark.open(sys.argv[1], key=sys.argv[2]).private_buffer(progress=stop)
+except KeyboardInterrupt:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.parametrize("shard_size", [None, 3 << 30])
+def test_few_bytes_can_take_long_and_be_stopped(tmp_path, ec, shard_size):
+    """By Ctrl-C: however few are asked for, what they lie in is verified as a whole."""
+    file = tmp_path / "large"
+    with open(file, "wb") as target:
+        target.truncate(3 << 30)
+    hallmark.sign(file, ec.private, shard_size=shard_size)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with hallmark.open(file, key=ec.public, jobs=1) as model:
+            for read in (lambda: model.part(5, 9), lambda: model.read_into(bytearray(1))):
+                started = time.monotonic()
+                signal.setitimer(signal.ITIMER_REAL, 0.1)
+                with pytest.raises(KeyboardInterrupt):
+                    read()
+                assert time.monotonic() - started < 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_reading_all_lazily_is_one_reading(sharded, ec):
+    data = sharded.read_bytes()
+    with hallmark.open(sharded, key=ec.public) as model:
+        for start in (0, 5, SHARD, len(data), len(data) + 5):
+            file = model.open(lazy=True)
+            file.seek(start)
+            assert file.read() == data[start:]
+            assert file.tell() == max(start, len(data)) and file.read() == b""
+            reads = []
+            file.raw.readinto = reads.append
+            file.seek(start)
+            file.raw.seek(start)
+            assert file.raw.readall() == data[start:] and not reads
+        file.raw.close()
+        with pytest.raises(ValueError):
+            file.raw.readall()
+    support.flip(sharded, 3 * SHARD)
+    with hallmark.open(sharded, key=ec.public) as model:
+        with pytest.raises(hallmark.IntegrityError, match=f"{3 * SHARD}:{4 * SHARD}"):
+            model.open(lazy=True).read()
 
 
 def test_loading_can_be_stopped(tmp_path, ec):

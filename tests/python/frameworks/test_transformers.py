@@ -64,6 +64,14 @@ def test_a_model_with_its_config_and_tokenizer(bert, ec):
         assert hallmark.transformers.from_pretrained(transformers.BertModel, opened)
 
 
+def test_progress_is_of_the_loading(bert, ec):
+    told = []
+    load(transformers.AutoModel, bert, ec, progress=lambda *numbers: told.append(numbers))
+    assert told and told[-1][0] == told[-1][1] > sum(
+        file.stat().st_size for file in bert.glob("*.safetensors")
+    )
+
+
 def test_the_model_on_disk_is_not_looked_at(bert, ec, monkeypatch):
     """All of it is changed once it is verified, before transformers reads anything."""
 

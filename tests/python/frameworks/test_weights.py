@@ -122,11 +122,66 @@ def test_code_is_not_run_though_it_is_signed(tmp_path, ec, monkeypatch, legacy):
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     torch.save({"a": Code()}, "bad.pt", _use_new_zipfile_serialization=not legacy)
     hallmark.sign("bad.pt", ec.private)
-    with pytest.raises((pickle.UnpicklingError, hallmark.UnsupportedError)):
+    with pytest.raises(hallmark.UnsupportedError) as raised:
         hallmark.torch.load("bad.pt", key=ec.public)
+    if not legacy:
+        assert isinstance(raised.value, hallmark.torch.NotWeightsError)
+        assert isinstance(raised.value, pickle.UnpicklingError) and raised.value.reason == "unsupported"
+        # torch's advice would be to load it without weights_only.
+        assert "system" in str(raised.value) and "weights_only" not in str(raised.value)
     assert not os.path.exists("executed")
     torch.load("bad.pt")  # it is dangerous indeed
     assert os.path.exists("executed")
+
+
+def test_the_loader_tells_of_what_it_cannot_load(tmp_path, ec):
+    """Also of what is verified and does harm, and of what a caller's own loader makes of it."""
+    torch.save({"a": Code()}, tmp_path / "bad.pt")
+    hallmark.sign(tmp_path / "bad.pt", ec.private)
+    events, failures = [], []
+
+    def broken(model):
+        raise ZeroDivisionError("what\nis this")
+
+    def load(**options):
+        hallmark.SecureModelLoader(
+            ec.public, on_event=events.append, on_failure=lambda *told: failures.append(told), **options
+        ).load_model(tmp_path / "bad.pt")
+
+    with pytest.raises(hallmark.torch.NotWeightsError) as raised:
+        load()
+    assert failures.pop() == (str(tmp_path / "bad.pt"), raised.value)
+    event = events.pop()
+    assert event["event"] == "model_refused" and event["reason"] == "unsupported"
+    with pytest.raises(ZeroDivisionError) as raised:
+        load(loader=broken)
+    ((_, error),) = failures
+    assert isinstance(error, hallmark.UndecidedError) and error.__cause__ is raised.value
+    assert "\n" not in error.message
+    (event,) = events
+    assert event["event"] == "model_undecided" and not event["signature_verified"]
+
+
+def test_progress_is_of_the_loading(checkpoint, tmp_path, ec):
+    told = []
+
+    def tell(done, total):
+        told.append((done, total))
+
+    def all_told(size):
+        last, made = told[-1], len(told)
+        told.clear()
+        return last == (size, size) and made > 0
+
+    size = checkpoint.stat().st_size
+    hallmark.torch.load(checkpoint, key=ec.public, progress=tell)
+    assert all_told(size)
+    file = tmp_path / "whole.safetensors"
+    hallmark.safetensors.save_file({"a": torch.zeros(1 << 20)}, file, ec.private)
+    hallmark.safetensors.load_file(file, key=ec.public, progress=tell)
+    assert all_told(file.stat().st_size)
+    with hallmark.safetensors.safe_open(file, key=ec.public, progress=tell):
+        assert all_told(file.stat().st_size)
 
 
 def test_torchscript_and_other_files_are_not_loaded(tmp_path, ec):
@@ -424,6 +479,9 @@ def test_single_tensors_and_slices(weights, ec, lazy):
             assert file.metadata() == oracle.metadata() == {"a": "b"}
             assert set(file.offset_keys()) == set(file.keys())
             assert same({name: file.get_tensor(name) for name in file.keys()}, expected)
+            assert same(file.get_tensors(), expected)
+            missing = {name for name in dir(oracle) if not name.startswith("_")} - set(dir(file))
+            assert not missing, "what the real safe_open has"
             part, other = file.get_slice("weight"), oracle.get_slice("weight")
             assert part.get_shape() == other.get_shape() and part.get_dtype() == other.get_dtype()
             for index in (slice(10, 20), slice(None), slice(290, 400), (slice(5, 9), slice(3, 5)),
