@@ -296,11 +296,8 @@ static hm_status undecided(hm_check *c, const hm_slot *slot, hm_error **cause, h
     if (c->stopped || record(c, slot, HM_EVENT_UNDECIDED, NULL, *cause, &unrecorded) == HM_OK) {
         return hm_error_move(error, cause);
     }
-    hm_status status =
-        hm_fail(error, HM_UNDECIDED, hm_error_reason(*cause), "%s; this could not be recorded: %s",
-                hm_error_message(*cause), hm_error_message(unrecorded));
-    hm_error_add_hint(error, "%s", hm_error_hint(*cause));
-    return status;
+    (void)hm_failure_unrecorded(cause, unrecorded);
+    return hm_error_move(error, cause);
 }
 
 /* What a killed command left half done, or only copied. */
