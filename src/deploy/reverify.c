@@ -166,11 +166,16 @@ static hm_status refuse_extra(const place *at, const hm_stored *version, hm_repo
 static hm_status refuse_other(const place *at, const hm_stored *version, const char *name,
                               hm_report *report, hm_error **error) {
     hm_finding finding = {.reason = HM_REASON_DIGEST_MISMATCH, .name = hm_strdup(name)};
+    bool whole = strcmp(name, ".") == 0;
+    hm_auto_free char *member = whole ? hm_strdup(at->path) : hm_model_member(&at->model, name);
     hm_status status = hm_report_add_finding(report, finding, error);
-    return status == HM_OK ? hm_fail(error, HM_REFUSED, HM_REASON_DIGEST_MISMATCH,
-                                     "%s in %s is not what was deployed as version %s", name,
-                                     at->path, version->digest)
-                           : status;
+    if (status == HM_OK && member == NULL) {
+        status = hm_fail_memory(error);
+    }
+    return status == HM_OK
+               ? hm_fail(error, HM_REFUSED, HM_REASON_DIGEST_MISMATCH,
+                         "%s is not what was deployed as version %s", member, version->digest)
+               : status;
 }
 
 static bool same_layout(const hm_manifest *a, const hm_manifest *b) {

@@ -236,6 +236,20 @@ def test_a_file_that_only_the_record_knows(store, keys, deploy, listed):
     assert [entry["version"] for entry in store.held()] == [version]
 
 
+@pytest.mark.parametrize("deploy, name, called", [
+    (deploy_let_through, "one.safetensors", "{model}/one.safetensors"),
+    (deploy_folder_let_through, "config.json", "config.json in {model}"),
+])  # fmt: skip
+def test_what_differs_is_called_by_its_name_once(store, keys, deploy, name, called):
+    deploy(store, keys)
+    version = store.current()
+    store.tamper(version, name)
+    (report,) = store.run("check", "--json", expect=support.REFUSED).json()
+    model = store.place() / "versions" / version / "model"
+    what = f"{called.format(model=model)} is not what was deployed as version {version}"
+    assert report["message"] == what
+
+
 def test_a_signature_that_nobody_asks_for_any_more(store):
     """The rule believes a digest now. What was deployed as a signature may stay where it is."""
     source = one_file(store)
