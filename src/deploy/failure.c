@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A command of the gate that could not begin, or could not go on. Whoever can spoil the policy keeps
- * every check from finding anything: that must not look like a quiet week.
+ * A command of the gate that could not begin, or could not go on. Whoever can spoil the policy
+ * keeps every check from finding anything: that must not look like a quiet week.
  */
 #include "deploy/store.h"
 #include "record/recorder_state.h"

@@ -402,8 +402,8 @@ static bool sees_all(const hm_verification *job) {
 }
 
 /*
- * What is listed as a signature need not be one. Where a comparison saw everything it found all that
- * are none, but for those of a withdrawn key.
+ * What is listed as a signature need not be one. Where a comparison saw everything it found all
+ * that are none, but for those of a withdrawn key.
  */
 static hm_status refuse_unbelieved(const hm_verification *job, const place *at,
                                    const hm_stored *version, hm_error **error) {

@@ -336,8 +336,8 @@ HM_MUST_USE hm_status hm_slot_point(hm_slot *slot, const char *digest, hm_error 
 
 /*
  * A command that has the model's lock gets no further: that is recorded, unless a plan is written
- * down by now that will do so. `opened`: hm_slot_open() went well. `source` may be NULL. Returns the
- * failure's status; the failure then says, too, if it could not be recorded.
+ * down by now that will do so. `opened`: hm_slot_open() went well. `source` may be NULL. Returns
+ * the failure's status; the failure then says, too, if it could not be recorded.
  */
 hm_status hm_slot_record_failure(const hm_slot *slot, bool opened, const char *source,
                                  hm_error **failure);
