@@ -220,6 +220,7 @@ typedef struct cli_gated {
     hm_config *config;
     hm_store *store;
     hm_policy *policy; /* NULL unless by cli_gate_begin() */
+    hm_model *model;   /* likewise, and unless a source was named */
 } cli_gated;
 /* Whatever the status, to be ended by cli_gate_close(). `policy` may be NULL. */
 hm_status cli_gate_open(const cli_store *given, const cli_record *record, const char *policy,
@@ -240,9 +241,9 @@ typedef struct cli_gate_call {
     const cli_work *work; /* how a failure is told; NULL: never as a report */
 } cli_gate_call;
 /*
- * Loads the policy, or the keys in its place, and opens the store. What keeps it from that is told
- * and, unless it is a mistake on the command line, recorded. Returns HM_OK or the exit status;
- * whichever, to be ended by cli_gate_close().
+ * Loads the policy, or the keys in its place, opens the source, and then the store, which is not
+ * made for nothing. What keeps it from that is told and, unless it is a mistake on the command
+ * line, recorded. Returns HM_OK or the exit status; whichever, to be ended by cli_gate_close().
  */
 int cli_gate_begin(const cli_gate_call *call, cli_gated *gated);
 /* May take a while: alerts are delivered. */

@@ -63,7 +63,7 @@ static void fill(const arguments *given, cli_progress *progress, hm_deploy_optio
     how->progress_context = progress;
 }
 
-static int deploy(const arguments *given, hm_model *model, const char *source, cli_gated *gated) {
+static int deploy(const arguments *given, const char *source, cli_gated *gated) {
     hm_error *error = NULL;
     hm_report *report = NULL;
     cli_progress progress;
@@ -71,17 +71,13 @@ static int deploy(const arguments *given, hm_model *model, const char *source, c
     fill(given, &progress, &how);
     cli_progress_start(&progress, given->work.no_progress);
     hm_status status =
-        hm_deploy(gated->store, model, given->name, gated->policy, &how, &report, &error);
+        hm_deploy(gated->store, gated->model, given->name, gated->policy, &how, &report, &error);
     cli_progress_end(&progress);
     return cli_finish("deploy", source, status, &report, &error, &given->work);
 }
 
-/* The source first: without one no store is made. */
 static int act(const cli_command *command, void *arguments_given, const cli_texts *operands) {
     const arguments *given = arguments_given;
-    hm_error *error = NULL;
-    hm_report *none = NULL;
-    hm_model *model = NULL;
     cli_gated gated;
     int code = check(command, given, operands);
     if (code != HM_OK) {
@@ -101,13 +97,8 @@ static int act(const cli_command *command, void *arguments_given, const cli_text
         .looks = given->dry_run,
         .work = &given->work,
     };
-    hm_status status = hm_model_open(source, &model, &error);
-    if (status != HM_OK) {
-        return cli_finish("deploy", source, status, &none, &error, &given->work);
-    }
     code = cli_gate_begin(&call, &gated);
-    code = code == HM_OK ? deploy(given, model, source, &gated) : code;
-    hm_model_close(&model);
+    code = code == HM_OK ? deploy(given, source, &gated) : code;
     cli_gate_close(&gated);
     return code;
 }

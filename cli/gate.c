@@ -84,6 +84,9 @@ int cli_gate_begin(const cli_gate_call *call, cli_gated *gated) {
     if (status == HM_OK) {
         status = load_policy(gated->config, call->keys, &gated->policy, &error);
     }
+    if (status == HM_OK && call->source != NULL) {
+        status = hm_model_open(call->source, &gated->model, &error);
+    }
     if (status == HM_OK) {
         status = hm_store_open(gated->config, call->flags, &gated->store, &error);
     }
@@ -91,6 +94,7 @@ int cli_gate_begin(const cli_gate_call *call, cli_gated *gated) {
 }
 
 void cli_gate_close(cli_gated *gated) {
+    hm_model_close(&gated->model);
     hm_policy_free(&gated->policy);
     hm_store_close(&gated->store);
     hm_config_free(&gated->config);

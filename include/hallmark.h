@@ -865,9 +865,10 @@ HM_API HM_MUST_USE hm_status hm_deploy(hm_store *store, hm_model *source, const 
                                        hm_report **report, hm_error **error);
 
 /**
- * Records that a command of the gate could not begin, since its policy cannot be loaded or the
- * store cannot be opened: `refused` when that is what the failure is, else `undecided`. A mistake
- * in a call (::HM_USAGE) is no event. What these calls themselves fail with, they record.
+ * Records that a command of the gate could not begin, since its policy cannot be loaded, or its
+ * source or the store cannot be opened: `refused` when that is what the failure is, else
+ * `undecided`. A mistake in a call (::HM_USAGE) is no event. What these calls themselves fail with,
+ * they record; but not that they do not get a model's lock.
  * @param config   Must outlive the recorder.
  * @param name     Of the model in the store, or NULL: it is about no one model.
  * @param source   The model that was to be deployed, or NULL.

@@ -82,9 +82,12 @@ static hm_status gather_ignore(const hm_model *model, const hm_collect_options *
 }
 
 static hm_status refuse_entry(const hm_model *model, const hm_entry *entry, hm_error **error) {
-    hm_status status =
-        hm_fail(error, HM_REFUSED, HM_REASON_UNSUPPORTED, "%s in %s is a %s and cannot be signed",
-                entry->name, model->path, entry->kind_text);
+    hm_auto_free char *member = hm_model_member(model, entry->name);
+    if (member == NULL) {
+        return hm_fail_memory(error);
+    }
+    hm_status status = hm_fail(error, HM_REFUSED, HM_REASON_UNSUPPORTED,
+                               "%s is a %s and cannot be signed", member, entry->kind_text);
     if (entry->kind == HM_ENTRY_SYMLINK) {
         hm_error_add_hint(error, "links to files inside the model can be signed with "
                                  "--follow-symlinks; leave others out with --ignore");
@@ -127,9 +130,12 @@ static hm_status refuse_changed(const hm_tree *tree, const hm_file_state *states
                                 hm_error **error) {
     for (size_t i = 0; i < tree->count; i++) {
         if (states[i] != HM_FILE_READ && states[i] != HM_FILE_SPARED) {
+            hm_auto_free char *member = hm_model_member(tree->model, tree->entries[i].name);
+            if (member == NULL) {
+                return hm_fail_memory(error);
+            }
             hm_status status = hm_fail(error, HM_REFUSED, HM_REASON_CHANGED_WHILE_READING,
-                                       "%s in %s changed while it was being read",
-                                       tree->entries[i].name, tree->model->path);
+                                       "%s changed while it was being read", member);
             hm_error_add_hint(error, "wait until nothing writes to the model, then try again");
             return status;
         }

@@ -143,6 +143,10 @@ static bool worth_recording(const hm_check *c, const hm_slot *slot, int64_t now)
            before->time / DAY != now / DAY;
 }
 
+static hm_event_kind kind_of(hm_status verdict) {
+    return verdict == HM_OK ? HM_EVENT_VERIFIED : HM_EVENT_LET_THROUGH;
+}
+
 static hm_status note_success(hm_check *c, hm_slot *slot, hm_status verdict, const hm_error *cause,
                               hm_error **error) {
     hm_auto_plan plan = {.switches = false};
@@ -150,8 +154,7 @@ static hm_status note_success(hm_check *c, hm_slot *slot, hm_status verdict, con
     hm_status status = hm_plan_init(slot, &plan, error);
     if (status == HM_OK && worth_recording(c, slot, now)) {
         status =
-            hm_check_event(slot, &plan, verdict == HM_OK ? HM_EVENT_VERIFIED : HM_EVENT_LET_THROUGH,
-                           c->current, "", c->report, cause, error);
+            hm_check_event(slot, &plan, kind_of(verdict), c->current, "", c->report, cause, error);
     }
     if (status == HM_OK) {
         status = hm_plan_add_verdict(&plan, c->current, now, true, error);
@@ -160,28 +163,31 @@ static hm_status note_success(hm_check *c, hm_slot *slot, hm_status verdict, con
 }
 
 /* Records an event of what is current, or was, that no plan brings with it. */
-static hm_status record(hm_check *c, const hm_slot *slot, hm_event_kind kind, const hm_error *cause,
-                        hm_error **error) {
+static hm_status record(hm_check *c, const hm_slot *slot, hm_event_kind kind,
+                        const hm_report *report, const hm_error *cause, hm_error **error) {
     hm_auto_plan plan = {.switches = false};
     bool away = kind == HM_EVENT_DEACTIVATED;
     hm_status status = hm_plan_init(slot, &plan, error);
     if (status == HM_OK) {
         status = hm_check_event(slot, &plan, kind, away ? "" : c->current, away ? c->current : "",
-                                NULL, cause, error);
+                                report, cause, error);
     }
     return status == HM_OK ? hm_recorder_add(c->store->recorder, &plan.events, error) : status;
 }
 
 /* ---- the verb ------------------------------------------------------------------------------- */
 
-/* Whether the place is still as it was read: nobody has deployed or repaired in between. */
+/*
+ * Whether the place is still as it was read: nobody has deployed or repaired in between, also where
+ * there was no record to be read.
+ */
 static bool unchanged(const hm_check *c, const hm_slot *slot) {
     hm_auto_stored now = {.deployed = 0};
     if (strcmp(c->current, slot->current) != 0 || c->astray != is_astray(slot)) {
         return false;
     }
     hm_auto_free char *path = hm_slot_version_path(slot, slot->current);
-    if (slot->current[0] == '\0' || c->version.digest[0] == '\0' || path == NULL) {
+    if (slot->current[0] == '\0' || path == NULL) {
         return true;
     }
     return hm_stored_read_any(c->store, path, slot->current, &now, NULL) != HM_OK ||
@@ -214,23 +220,34 @@ static hm_status not_replaced(hm_check *c, hm_slot *slot, bool opened, const hm_
     hm_auto_free char *journal = hm_textf("%s/journal.json", slot->relative);
     bool planned = opened && journal != NULL && hm_store_taken(c->store, journal);
     bool away = !hm_error_is_memory(why) && take_away(c, slot);
+    hm_status status =
+        planned ? HM_OK : record(c, slot, HM_EVENT_REFUSED, NULL, cause, &unrecorded);
+    if (status == HM_OK && away) {
+        status = record(c, slot, HM_EVENT_DEACTIVATED, NULL, cause, &unrecorded);
+    }
     (void)hm_fail(error, HM_REFUSED, hm_error_reason(cause), "%s", hm_error_message(cause));
-    hm_error_add_hint(error, "%s of %s is %s: %s",
+    hm_error_add_hint(error, "%s of %s is %s: %s%s%s",
                       c->current[0] != '\0' ? "this version" : "nothing", c->name,
                       away ? "no longer current, and nothing is in its place" : "still current",
-                      hm_error_message(why));
-    hm_status status = planned ? HM_OK : record(c, slot, HM_EVENT_REFUSED, cause, &unrecorded);
-    if (status == HM_OK && away) {
-        status = record(c, slot, HM_EVENT_DEACTIVATED, cause, &unrecorded);
-    }
-    if (status != HM_OK) {
-        hm_error_add_hint(error, "this could not be recorded: %s", hm_error_message(unrecorded));
-    }
+                      hm_error_message(why),
+                      status != HM_OK ? "; this could not be recorded: " : "",
+                      status != HM_OK ? hm_error_message(unrecorded) : "");
     return HM_REFUSED;
 }
 
-static hm_status act(hm_check *c, hm_status verdict, hm_error **cause, bool *again,
-                     hm_error **error) {
+/*
+ * Somebody is at work on the model, or nobody can be: when it was verified is noted the next time,
+ * that it was is recorded now. `read` is the place as it was then.
+ */
+static hm_status record_unlocked(hm_check *c, const hm_slot *read, hm_status verdict,
+                                 const hm_error *cause, hm_error **error) {
+    return worth_recording(c, read, hm_time_now())
+               ? record(c, read, kind_of(verdict), c->report, cause, error)
+               : HM_OK;
+}
+
+static hm_status act(hm_check *c, const hm_slot *read, hm_status verdict, hm_error **cause,
+                     bool *again, hm_error **error) {
     hm_auto_slot slot = {.lock = -1};
     hm_auto_error why = NULL;
     bool good = verdict == HM_OK || verdict == HM_LET_THROUGH;
@@ -245,11 +262,14 @@ static hm_status act(hm_check *c, hm_status verdict, hm_error **cause, bool *aga
         status = good ? note_success(c, &slot, verdict, *cause, &why)
                       : hm_check_replace(c, &slot, *cause, &why);
     }
+    if (good && !opened && slot.lock < 0) {
+        hm_error_free(&why);
+        status = record_unlocked(c, read, verdict, *cause, &why);
+    }
     if (good) {
-        /* Somebody is at work on the model: that it was verified is noted the next time. */
-        return verdict == HM_OK && slot.lock >= 0 && status != HM_OK
-                   ? hm_error_move(error, &why)
-                   : (verdict == HM_OK ? HM_OK : hm_error_move(error, cause));
+        return status != HM_OK    ? hm_error_move(error, &why)
+               : verdict == HM_OK ? HM_OK
+                                  : hm_error_move(error, cause);
     }
     return status == HM_OK ? hm_error_move(error, cause)
                            : not_replaced(c, &slot, opened, *cause, why, error);
@@ -273,9 +293,10 @@ static hm_status open_to_read(hm_check *c, hm_slot *slot, hm_error **damage, hm_
 
 static hm_status undecided(hm_check *c, const hm_slot *slot, hm_error **cause, hm_error **error) {
     hm_auto_error unrecorded = NULL;
-    if (!c->stopped) {
-        (void)record(c, slot, HM_EVENT_UNDECIDED, *cause, &unrecorded);
+    if (c->stopped || record(c, slot, HM_EVENT_UNDECIDED, NULL, *cause, &unrecorded) == HM_OK) {
+        return hm_error_move(error, cause);
     }
+    (void)hm_failure_unrecorded(cause, unrecorded);
     return hm_error_move(error, cause);
 }
 
@@ -318,7 +339,7 @@ static hm_status check_once(hm_check *c, bool *again, hm_error **error) {
         return hm_check_last(&slot) != NULL ? undecided(c, &slot, &cause, error)
                                             : hm_error_move(error, &cause);
     }
-    return act(c, status, &cause, again, error);
+    return act(c, &slot, status, &cause, again, error);
 }
 
 static bool show_progress(void *context, uint64_t done, uint64_t total) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A command of the gate that could not begin. Whoever can spoil the policy keeps every check from
- * finding anything: that must not look like a quiet week.
+ * A command of the gate that could not begin, or could not go on. Whoever can spoil the policy
+ * keeps every check from finding anything: that must not look like a quiet week.
  */
 #include "deploy/store.h"
 #include "record/recorder_state.h"
@@ -32,6 +32,33 @@ static hm_status add(hm_recorder *recorder, const char *name, const char *source
         status = hm_events_add(&events, &event, error);
     }
     return status == HM_OK ? hm_recorder_add(recorder, &events, error) : status;
+}
+
+hm_status hm_failure_unrecorded(hm_error **failure, const hm_error *why) {
+    hm_error *told = NULL;
+    hm_status status = hm_fail(&told, hm_error_status(*failure), hm_error_reason(*failure),
+                               "%s; this could not be recorded: %s", hm_error_message(*failure),
+                               hm_error_message(why));
+    if (*hm_error_hint(*failure) != '\0') {
+        hm_error_add_hint(&told, "%s", hm_error_hint(*failure));
+    }
+    hm_error_free(failure);
+    *failure = told;
+    return status;
+}
+
+hm_status hm_slot_record_failure(const hm_slot *slot, bool opened, const char *source,
+                                 hm_error **failure) {
+    hm_auto_error why = NULL;
+    hm_status status = hm_error_status(*failure);
+    hm_auto_free char *journal = hm_textf("%s/journal.json", slot->relative);
+    bool planned = opened && journal != NULL && hm_store_taken(slot->store, journal);
+    if (status == HM_USAGE || slot->lock < 0 || planned) {
+        return status;
+    }
+    return add(slot->store->recorder, slot->name, source, *failure, &why) == HM_OK
+               ? status
+               : hm_failure_unrecorded(failure, why);
 }
 
 hm_status hm_gate_record_failure(const hm_config *config, const char *name, const char *source,

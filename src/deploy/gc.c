@@ -139,11 +139,12 @@ static void begin(sweep *s) {
     }
 }
 
-static void end(sweep *s) {
+/* That there is nothing is known only of models that could be looked at. */
+static void end(sweep *s, bool complete) {
     if (s->json) {
         hm_json_end_array(&s->w);
         hm_json_end_object(&s->w);
-    } else if (s->removed == 0) {
+    } else if (s->removed == 0 && complete) {
         hm_buf_add_text(s->out, "nothing to remove\n");
     }
 }
@@ -172,7 +173,7 @@ hm_status hm_store_gc(hm_store *store, const char *name, uint64_t keep, uint64_t
     }
     begin(&s);
     status = name != NULL ? sweep_model(&s, name, error) : sweep_all(&s, error);
-    end(&s);
+    end(&s, status == HM_OK);
     hm_auto_error cause = NULL;
     if (text != NULL && hm_buf_hand_over(&out, text, &cause) != HM_OK && status == HM_OK) {
         status = hm_error_move(error, &cause);

@@ -166,11 +166,16 @@ static hm_status refuse_extra(const place *at, const hm_stored *version, hm_repo
 static hm_status refuse_other(const place *at, const hm_stored *version, const char *name,
                               hm_report *report, hm_error **error) {
     hm_finding finding = {.reason = HM_REASON_DIGEST_MISMATCH, .name = hm_strdup(name)};
+    bool whole = strcmp(name, ".") == 0;
+    hm_auto_free char *member = whole ? hm_strdup(at->path) : hm_model_member(&at->model, name);
     hm_status status = hm_report_add_finding(report, finding, error);
-    return status == HM_OK ? hm_fail(error, HM_REFUSED, HM_REASON_DIGEST_MISMATCH,
-                                     "%s in %s is not what was deployed as version %s", name,
-                                     at->path, version->digest)
-                           : status;
+    if (status == HM_OK && member == NULL) {
+        status = hm_fail_memory(error);
+    }
+    return status == HM_OK
+               ? hm_fail(error, HM_REFUSED, HM_REASON_DIGEST_MISMATCH,
+                         "%s is not what was deployed as version %s", member, version->digest)
+               : status;
 }
 
 static bool same_layout(const hm_manifest *a, const hm_manifest *b) {
@@ -366,23 +371,54 @@ static hm_status is_deployed(const hm_verification *job, const place *at,
                : HM_OK;
 }
 
+/* Where no signature is looked at, one may stay that was deployed, or a statement beside it. */
+static hm_status is_set_aside(const hm_verification *job, const place *at, const hm_stored *version,
+                              const hm_stored_proof *proof, bool *aside, hm_error **error) {
+    hm_status status = HM_OK;
+    *aside = false;
+    for (size_t i = 0; i < version->proof_count && status == HM_OK && !*aside; i++) {
+        const hm_stored_proof *signature = &version->proofs[i];
+        hm_auto_free char *beside = NULL;
+        if (signature->is_signature && !proof->is_signature) {
+            status = hm_provenance_default_path(signature->name, &beside, error);
+        }
+        if (signature == proof || (beside != NULL && strcmp(beside, proof->name) == 0)) {
+            status = signature->is_signature
+                         ? is_signature_place(job, at, signature->name, aside, error)
+                         : HM_OK;
+        }
+    }
+    return status;
+}
+
+/* A signature of a single file, or of a set of files, says nothing of what lies beside them. */
+static bool sees_all(const hm_verification *job) {
+    bool found = false;
+    for (size_t i = 0; i < job->claim_count; i++) {
+        const hm_claim *claim = job->claims[i];
+        found = found || (hm_claim_binds(claim) && !claim->promise.file_set);
+    }
+    return found && !job->model->is_file;
+}
+
 /*
- * A single file's signature sees nothing beside it, and what is listed as one need not be one. Of a
- * directory the comparison found all others.
+ * What is listed as a signature need not be one. Where a comparison saw everything it found all
+ * that are none, but for those of a withdrawn key.
  */
 static hm_status refuse_unbelieved(const hm_verification *job, const place *at,
                                    const hm_stored *version, hm_error **error) {
     bool judged = job->options->signature != NULL || job->options->signature_count > 0;
+    bool seen = sees_all(job);
     hm_status status = HM_OK;
-    for (size_t i = 0; i < version->proof_count && judged && status == HM_OK; i++) {
+    for (size_t i = 0; i < version->proof_count && status == HM_OK; i++) {
         const hm_stored_proof *proof = &version->proofs[i];
-        bool deployed = false;
-        if (is_believed(job, at, proof) ||
-            (version->file == NULL && find_withdrawn(job, at, proof) == NULL)) {
+        bool passes = false;
+        if (is_believed(job, at, proof) || (seen && find_withdrawn(job, at, proof) == NULL)) {
             continue;
         }
-        status = is_deployed(job, at, proof, &deployed, error);
-        if (status == HM_OK && !deployed) {
+        status = judged ? is_deployed(job, at, proof, &passes, error)
+                        : is_set_aside(job, at, version, proof, &passes, error);
+        if (status == HM_OK && !passes) {
             status = hm_fail(error, HM_REFUSED, HM_REASON_EXTRA_FILE,
                              "%s in the version %s of %s is no signature that is believed",
                              proof->name, version->digest, at->path);

@@ -5,14 +5,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* `*none`: there is no version to go back to, which is an answer and no event. */
 static hm_status find_target(const hm_slot *slot, const hm_gate_options *options,
-                             hm_stored *version, hm_error **error) {
+                             hm_stored *version, bool *none, hm_error **error) {
     char digest[HM_VERSION_DIGITS + 1];
+    *none = false;
     if (options->version != NULL) {
         return hm_slot_find_version(slot, options->version, version, error);
     }
     hm_status status = hm_slot_last_good(slot, digest, error);
-    if (status == HM_OK && digest[0] == '\0') {
+    *none = status == HM_OK && digest[0] == '\0';
+    if (*none) {
         (void)hm_fail(error, HM_UNDECIDED, HM_REASON_NONE,
                       "%s has no version to go back to: none was current before that is still "
                       "there and was not left for being bad",
@@ -103,25 +106,43 @@ static hm_status verify_and_switch(hm_slot *slot, const hm_stored *version, cons
     return status == HM_OK ? note_store(slot, version, "rolled-back", report, error) : status;
 }
 
-static hm_status run(hm_slot *slot, const hm_policy *policy, const hm_gate_options *options,
-                     hm_report **report, hm_error **error) {
+static hm_status run(hm_slot *slot, const hm_stored *version, const hm_policy *policy,
+                     const hm_gate_options *options, hm_report **report, hm_error **cause,
+                     hm_error **error) {
+    hm_auto_free char *relative = hm_slot_version_path(slot, version->digest);
+    hm_auto_free char *path = relative != NULL ? hm_store_path(slot->store, relative) : NULL;
+    hm_status status = path != NULL ? hm_report_new(HM_OPERATION_ROLLBACK, path, report, error)
+                                    : hm_fail_memory(error);
+    if (status == HM_OK) {
+        status = verify_and_switch(slot, version, policy, options, *report, cause, error);
+    }
+    return status;
+}
+
+/* What is found out of the version is recorded on the way, and whatever else it fails with here. */
+static hm_status open_and_run(hm_store *store, const char *name, const hm_policy *policy,
+                              const hm_gate_options *options, hm_report **report,
+                              hm_error **error) {
+    hm_auto_slot slot = {.lock = -1};
     hm_auto_stored version = {.source = NULL};
     hm_auto_error cause = NULL;
-    hm_status status = hm_recorder_ready(slot->store->recorder, error);
+    bool silent = false;
+    hm_status status = hm_slot_open(store, name, HM_SLOT_EXISTING, &slot, error);
+    bool opened = status == HM_OK;
+    if (opened) {
+        status = hm_recorder_ready(store->recorder, error);
+        silent = status != HM_OK;
+    }
     if (status == HM_OK) {
-        status = find_target(slot, options, &version, error);
+        status = find_target(&slot, options, &version, &silent, error);
+    }
+    if (status == HM_OK) {
+        status = run(&slot, &version, policy, options, report, &cause, error);
     }
     if (status != HM_OK) {
-        return status;
+        return silent ? status : hm_slot_record_failure(&slot, opened, NULL, error);
     }
-    hm_auto_free char *relative = hm_slot_version_path(slot, version.digest);
-    hm_auto_free char *path = relative != NULL ? hm_store_path(slot->store, relative) : NULL;
-    status = path != NULL ? hm_report_new(HM_OPERATION_ROLLBACK, path, report, error)
-                          : hm_fail_memory(error);
-    if (status == HM_OK) {
-        status = verify_and_switch(slot, &version, policy, options, *report, &cause, error);
-    }
-    return status == HM_OK && cause != NULL ? hm_error_move(error, &cause) : status;
+    return cause != NULL ? hm_error_move(error, &cause) : HM_OK;
 }
 
 static hm_status check_call(const hm_store *store, const char *name, const hm_policy *policy,
@@ -141,7 +162,6 @@ hm_status hm_rollback(hm_store *store, const char *name, const hm_policy *policy
                       const hm_gate_options *options, hm_report **report, hm_error **error) {
     static const hm_gate_options defaults = HM_GATE_OPTIONS_INIT;
     HM_CLEANUP(hm_report_free) hm_report *made = NULL;
-    hm_auto_slot slot = {.lock = -1};
     hm_auto_error local = NULL;
     hm_error **cause = error != NULL ? error : &local;
     const hm_gate_options *how = options != NULL ? options : &defaults;
@@ -150,10 +170,7 @@ hm_status hm_rollback(hm_store *store, const char *name, const hm_policy *policy
     }
     hm_status status = check_call(store, name, policy, how, cause);
     if (status == HM_OK) {
-        status = hm_slot_open(store, name, HM_SLOT_EXISTING, &slot, cause);
-    }
-    if (status == HM_OK) {
-        status = run(&slot, policy, how, &made, cause);
+        status = open_and_run(store, name, policy, how, &made, cause);
     }
     return hm_report_finish(&made, status, cause, report);
 }

@@ -293,9 +293,13 @@ static void tell_warnings(hm_buf *out, const model_view *view) {
                           "completes it\n",
                           view->slot.name);
     }
-    if (view->unreadable > 0) {
+    if (view->versions.newer > 0) {
+        hm_buf_add_format(out, "%s: %zu of its versions are of a newer Hallmark\n", view->slot.name,
+                          view->versions.newer);
+    }
+    if (view->unreadable > view->versions.newer) {
         hm_buf_add_format(out, "%s: %zu of its versions cannot be read\n", view->slot.name,
-                          view->unreadable);
+                          view->unreadable - view->versions.newer);
     }
 }
 

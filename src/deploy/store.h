@@ -334,6 +334,16 @@ HM_MUST_USE hm_status hm_slot_state_write(const hm_slot *slot, const hm_slot_sta
 /* Makes `current` lead to a version ("": nothing), in one step. */
 HM_MUST_USE hm_status hm_slot_point(hm_slot *slot, const char *digest, hm_error **error);
 
+/*
+ * A command that has the model's lock gets no further: that is recorded, unless a plan is written
+ * down by now that will do so. `opened`: hm_slot_open() went well. `source` may be NULL. Returns
+ * the failure's status; the failure then says, too, if it could not be recorded.
+ */
+hm_status hm_slot_record_failure(const hm_slot *slot, bool opened, const char *source,
+                                 hm_error **failure);
+/* Puts into a failure's message that it could not be recorded, and why. Returns its status. */
+hm_status hm_failure_unrecorded(hm_error **failure, const hm_error *why);
+
 /* ---- the gate ------------------------------------------------------------------------------- */
 
 /* A copy under way, in models/NAME/staging-ID. */

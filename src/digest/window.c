@@ -33,7 +33,9 @@ static unsigned guards_used; /* it and who has which guard: between hm_fork_hold
 /* The window's bit is set and zeros stand where the file was, so that the reader goes on. */
 static bool cover(struct hm_window_guard *guard, uintptr_t at) {
     uintptr_t base = atomic_load(&guard->base);
-    if (at < base || at >= atomic_load(&guard->end)) {
+    uintptr_t end = atomic_load(&guard->end);
+    /* Another thread's guard may change hands meanwhile: an old start with a new end is none. */
+    if (at < base || at >= end || atomic_load(&guard->base) != base) {
         return false;
     }
     size_t size = atomic_load(&guard->size);
@@ -175,7 +177,6 @@ void hm_windows_close(hm_windows *windows) {
     if (windows->base == NULL) {
         return;
     }
-    (void)munmap(windows->space, space_size(windows));
     hm_fork_hold();
     atomic_store(&windows->guard->end, 0);
     guards_used--;
@@ -183,5 +184,7 @@ void hm_windows_close(hm_windows *windows) {
         handler_remove();
     }
     hm_fork_release();
+    /* Not before: what somebody else maps there must not be covered in place of the windows. */
+    (void)munmap(windows->space, space_size(windows));
     windows->base = NULL;
 }

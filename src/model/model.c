@@ -149,6 +149,15 @@ static bool path_inside(const hm_model *model, const char *dir, hm_buf *inside) 
     return true;
 }
 
+char *hm_model_member(const hm_model *model, const char *label) {
+    size_t length = model->is_file ? strlen(model->name) : 0;
+    if (!model->is_file) {
+        return hm_textf("%s in %s", label, model->path);
+    }
+    bool named = strncmp(label, model->name, length) == 0;
+    return hm_textf("%s%s", model->path, named ? label + length : "");
+}
+
 hm_status hm_model_relative(const hm_model *model, const char *path, char **relative,
                             hm_error **error) {
     *relative = NULL;

@@ -148,6 +148,12 @@ void hm_tree_free(hm_tree *tree);
 bool hm_entry_same(const hm_entry *entry, const struct stat *st);
 
 /*
+ * What to call a file of the model, or a part of one ("NAME:0:100"), in messages: "NAME in MODEL"
+ * of a directory, and its path of a single file. Newly allocated; NULL: memory.
+ */
+char *hm_model_member(const hm_model *model, const char *label);
+
+/*
  * `path` relative to the model when it lies inside, else NULL: by descriptors' identity, not text.
  * For a signature file that may not exist yet only its directory has to.
  */

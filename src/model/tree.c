@@ -269,6 +269,14 @@ void hm_tree_free(hm_tree *tree) {
 
 /* ---- the engine's view ---------------------------------------------------------------------- */
 
+static hm_status fail_member(const hm_tree *tree, const hm_entry *entry, const char *act,
+                             hm_error **error) {
+    int cause = errno;
+    hm_auto_free char *member = hm_model_member(tree->model, entry->name);
+    return member != NULL ? hm_fail_errno(error, cause, "cannot %s %s", act, member)
+                          : hm_fail_memory(error);
+}
+
 /*
  * O_NONBLOCK: should a named pipe have taken the file's place since the walk, opening it must not
  * wait for a writer; fstat then tells.
@@ -293,8 +301,7 @@ static hm_status source_open(void *context, size_t file, int *fd, bool *changed,
     }
     struct stat st;
     if (*fd < 0 || fstat(*fd, &st) != 0) {
-        hm_status status =
-            hm_fail_errno(error, errno, "cannot read %s in %s", entry->name, tree->model->path);
+        hm_status status = fail_member(tree, entry, "read", error);
         hm_fd_close(fd);
         return status;
     }
@@ -312,8 +319,7 @@ static hm_status source_close(void *context, size_t file, int fd, bool *changed,
         return HM_OK;
     }
     if (fstat(closing, &st) != 0) {
-        return hm_fail_errno(error, errno, "cannot look at %s in %s", entry->name,
-                             tree->model->path);
+        return fail_member(tree, entry, "look at", error);
     }
     *changed = !hm_entry_same(entry, &st);
     return HM_OK;

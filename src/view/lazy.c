@@ -155,11 +155,20 @@ static hm_status map_private(size_t length, const char *name, uint8_t **data, hm
     return HM_OK;
 }
 
+static hm_status refuse_part(const request *wanted, uint64_t start, uint64_t end,
+                             hm_error **error) {
+    hm_auto_free char *label =
+        hm_textf("%s:%" PRIu64 ":%" PRIu64, wanted->file->entry->name, start, end);
+    hm_auto_free char *part = label != NULL ? hm_model_member(wanted->view->model, label) : NULL;
+    return part != NULL ? hm_fail(error, HM_REFUSED, HM_REASON_DIGEST_MISMATCH,
+                                  "%s is not what was signed", part)
+                        : hm_fail_memory(error);
+}
+
 /* All digests of one claim in there. Sizes were held against the claim when the view was opened. */
 static hm_status check_claim(const request *wanted, const hm_claim *claim, uint64_t from,
                              uint64_t to, const surrounding *around, hm_error **error) {
     const hm_manifest *promised = &claim->promise.manifest;
-    const hm_entry *entry = wanted->file->entry;
     hm_status status = HM_OK;
     for (uint64_t start = shards_from(claim, from); start < to && status == HM_OK;) {
         uint64_t end = shards_to(claim, wanted->file, start + 1);
@@ -169,9 +178,7 @@ static hm_status check_claim(const request *wanted, const hm_claim *claim, uint6
         status = hm_digest_bytes(promised->hash, bytes, digest, error);
         if (status == HM_OK &&
             (item == NULL || memcmp(item->digest, digest, hm_hash_size(promised->hash)) != 0)) {
-            status = hm_fail(error, HM_REFUSED, HM_REASON_DIGEST_MISMATCH,
-                             "%s:%" PRIu64 ":%" PRIu64 " in %s is not what was signed", entry->name,
-                             start, end, wanted->view->model->path);
+            status = refuse_part(wanted, start, end, error);
         }
         start = end;
     }

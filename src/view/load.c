@@ -141,8 +141,10 @@ static layout layout_of(const hm_claim *claim) {
 }
 
 static hm_status refuse_unlisted(const hm_view *view, const hm_entry *entry, hm_error **error) {
-    return hm_fail(error, HM_REFUSED, HM_REASON_EXTRA_FILE, "%s in %s is not all signed",
-                   entry->name, view->model->path);
+    hm_auto_free char *member = hm_model_member(view->model, entry->name);
+    return member != NULL
+               ? hm_fail(error, HM_REFUSED, HM_REASON_EXTRA_FILE, "%s is not all signed", member)
+               : hm_fail_memory(error);
 }
 
 /* `target`: where the file goes to. What an empty file holds is known since its size is. */

@@ -22,10 +22,11 @@ static hm_status open_file(const hm_view *view, const hm_entry *entry, int *fd, 
         return HM_OK;
     }
     if (*fd < 0 || fstat(*fd, &st) != 0) {
-        hm_status status =
-            hm_fail_errno(error, errno, "cannot read %s in %s", entry->name, view->model->path);
+        int cause = errno;
+        hm_auto_free char *member = hm_model_member(view->model, entry->name);
         hm_fd_close(fd);
-        return status;
+        return member != NULL ? hm_fail_errno(error, cause, "cannot read %s", member)
+                              : hm_fail_memory(error);
     }
     *changed = !S_ISREG(st.st_mode) || (uint64_t)st.st_size != entry->size;
     return HM_OK;
@@ -81,13 +82,13 @@ static hm_status refuse_range(const hm_reading *reading, size_t index, hm_error 
     bool whole = range->length == entry->size;
     hm_manifest labelled = {.method = whole ? HM_METHOD_FILES : HM_METHOD_SHARDS};
     hm_auto_free char *label = hm_item_label(&labelled, reading->items[index]);
-    if (label == NULL) {
+    hm_auto_free char *member = label != NULL ? hm_model_member(reading->view->model, label) : NULL;
+    if (member == NULL) {
         return hm_fail_memory(error);
     }
     (void)hm_fail(error, HM_REFUSED,
                   reading->pinned ? HM_REASON_PINNED_DIGEST_MISMATCH : HM_REASON_DIGEST_MISMATCH,
-                  "%s in %s is not what %s", label, reading->view->model->path,
-                  reading->pinned ? "the policy pins" : "was signed");
+                  "%s is not what %s", member, reading->pinned ? "the policy pins" : "was signed");
     hm_error_add_hint(error, "do not load it; fetch it again from where it was signed");
     return HM_REFUSED;
 }
@@ -116,9 +117,13 @@ static hm_status judge(const hm_reading *reading, hm_error **error) {
         unread = unread == NULL ? range : unread;
     }
     if (changed != NULL) {
-        return hm_fail(error, HM_REFUSED, HM_REASON_CHANGED_WHILE_READING,
-                       "%s in %s is no longer the file that it was when the model was opened",
-                       view->files[changed->file].entry->name, view->model->path);
+        const char *name = view->files[changed->file].entry->name;
+        hm_auto_free char *member = hm_model_member(view->model, name);
+        return member != NULL
+                   ? hm_fail(error, HM_REFUSED, HM_REASON_CHANGED_WHILE_READING,
+                             "%s is no longer the file that it was when the model was opened",
+                             member)
+                   : hm_fail_memory(error);
     }
     return unread == NULL
                ? HM_OK

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """hallmark check: what is served is verified, and what is bad is taken back."""
 
+import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -15,6 +17,8 @@ import pytest
 
 import gate
 import support
+
+LET_THROUGH = 4
 
 
 @pytest.fixture
@@ -319,20 +323,105 @@ def test_one_model_does_not_stop_the_others(store):
     assert store.current("b") is None and store.current("c") and store.current("a")
 
 
+def locked(store):
+    """The model's lock, held until it is closed."""
+    lock = open(store.place() / "lock", "rb")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
 def test_somebody_else_has_the_lock(store):
     """A check reads without it; only when it has to act must it wait."""
     old, new = store.versions(2)
-    import fcntl  # noqa: PLC0415
-
-    with open(store.place() / "lock", "rb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(store):
         (report,) = check(store)
-        assert report["status"] == "verified"
+        assert report["status"] == "verified" and store.told("verified") == [("verified", new)]
         store.tamper(new)
         result = store.run("check", expect=support.REFUSED)
         assert "still current" in result.err and store.current() == new
     check(store, expect=support.REFUSED)
     assert store.current() == old
+
+
+def wait_until_open(process, name):
+    """Fails when the process ends before, or never has a file of that name open."""
+    for _ in range(6000):
+        assert process.poll() is None
+        with contextlib.suppress(OSError):
+            fds = pathlib.Path(f"/proc/{process.pid}/fd").iterdir()
+            if any(os.readlink(fd).endswith(name) for fd in fds):
+                return
+        time.sleep(0.01)
+    pytest.fail(f"{name} was not opened")
+
+
+def test_repaired_after_it_was_read(store):
+    """A check found the record spoiled, and waits for the lock; it acts on what is there then."""
+    _, new = store.versions(2)
+    version = store.place() / "versions" / new
+    for path in (version, version / "version.json"):
+        path.chmod(0o755)
+    (version / "version.json").write_text("{}")
+    with locked(store):
+        command = store.hallmark.command("check")
+        waiting = subprocess.Popen(command, env=store.hallmark.environment(store.environment),
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+        wait_until_open(waiting, "/models/m/lock")
+        waiting.send_signal(signal.SIGSTOP)
+    assert store.deploy(store.folder / "source-1", "--json").json()["store"]["action"] == "repaired"
+    waiting.send_signal(signal.SIGCONT)
+    output = waiting.communicate(timeout=60)
+    assert waiting.returncode == support.OK, output
+    assert store.current() == new and store.told("rolled-back") == []
+
+
+def let_through(store):
+    store.policy.write_text(gate.POLICY + "    unsigned: warn\n")
+    store.deploy(store.source(0, sign=False), expect=LET_THROUGH)
+
+
+def good(store):
+    store.versions(1)
+
+
+def keep_from_recording(store):
+    """Neither the ledger nor the outbox takes anything."""
+    (store.path / "ledger.db").unlink()
+    (store.path / "ledger.db").mkdir()
+    (store.path / "outbox").rmdir()
+    (store.path / "outbox").write_text("a file, not a directory")
+
+
+@pytest.mark.parametrize("locked", [False, True])
+@pytest.mark.parametrize("deploy, status", [(good, support.OK), (let_through, LET_THROUGH)])
+def test_a_good_verdict_that_cannot_be_recorded(store, deploy, status, locked):
+    """Then nothing is called good, nor let through, be it that nobody can have the lock."""
+    deploy(store)
+    if locked:
+        (store.place() / "lock").unlink()
+        (store.place() / "lock").mkdir()
+    count = len(store.told("verified", "let-through"))
+    store.run("check", expect=status)
+    assert len(store.told("verified", "let-through")) == count + 1
+    keep_from_recording(store)
+    result = store.run("check", expect=support.UNDECIDED)
+    assert "ledger" in result.err
+
+
+def test_what_could_not_be_recorded_is_told(store):
+    (version,) = store.versions(1)
+    (store.place() / "journal.json").write_text("{}")
+    keep_from_recording(store)
+    state = store.place() / "state.json"
+    kept = state.read_bytes()
+    state.write_text("{}")
+    result = store.run("check", expect=support.UNDECIDED)
+    assert "is damaged" in result.err and "could not be recorded" in result.err
+    state.write_bytes(kept)
+    store.tamper(version)
+    result = store.run("check", "--json", expect=support.REFUSED)
+    (report,) = result.json()
+    assert "no longer current" in report["hint"] and "could not be recorded" in report["hint"]
 
 
 def test_an_unreachable_ledger_does_not_blind_it(store):

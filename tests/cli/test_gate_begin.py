@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Commands of the gate that cannot begin: told, recorded, alerted of, and nothing is changed."""
 
+import fcntl
 import json
+import shutil
 
 import pytest
 
@@ -154,3 +156,77 @@ def test_a_ledger_that_cannot_be_opened(store):
     (store.path / "ledger.db").mkdir()
     result = store.run("check", expect=support.UNDECIDED)
     assert "policy.yaml" in result.err and "ledger" in result.err
+
+
+# ---- once it has begun --------------------------------------------------------------------------
+
+
+def spoil_state(store):
+    (store.place() / "state.json").write_text("{}")
+
+
+def spoil_journal(store):
+    (store.place() / "journal.json").write_text("{}")
+
+
+def spoil_records(store):
+    for version in (store.place() / "versions").iterdir():
+        for path in (version, version / "version.json"):
+            path.chmod(0o755)
+        (version / "version.json").write_text("{}")
+
+
+@pytest.mark.parametrize("verb, spoil", [("deploy", spoil_state), ("deploy", spoil_journal),
+                                         ("rollback", spoil_state), ("rollback", spoil_journal),
+                                         ("rollback", spoil_records)])  # fmt: skip
+def test_a_store_that_is_spoiled(store, receiver, verb, spoil):
+    """A check says so of what is current; nobody else does of the rest."""
+    _, new = store.versions(2)
+    count = len(store.events())
+    spoil(store)
+    result = store.run(*command_of(store, verb), expect=support.UNDECIDED)
+    assert "is damaged" in result.err and store.current() == new
+    (event,) = store.events()[count:]
+    assert (event["event"], event["model"]) == ("undecided", gate.NAME)
+    assert event["message"] in result.err and event["store"] == str(store.path)
+    assert [gate.event_of(body)["id"] for body in receiver.received] == [event["id"]]
+
+
+def test_a_lock_that_is_held_is_no_event(store, receiver):
+    store.versions(2)
+    count = len(store.events())
+    with open(store.place() / "lock", "rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        store.run("rollback", gate.NAME, expect=support.UNDECIDED)
+    assert len(store.events()) == count and receiver.received == []
+
+
+def test_a_failure_that_cannot_be_recorded(store):
+    store.versions(2)
+    spoil_state(store)
+    (store.path / "ledger.db").unlink()
+    (store.path / "ledger.db").mkdir()
+    shutil.rmtree(store.path / "outbox")
+    (store.path / "outbox").write_text("a file, not a directory")
+    for verb in ("deploy", "rollback"):
+        result = store.run(*command_of(store, verb), expect=support.UNDECIDED)
+        assert "is damaged" in result.err and "could not be recorded" in result.err
+        assert "docs/store.md" in result.err
+
+
+# ---- a source that is none ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source, status, word", [
+    ("nowhere", support.UNDECIDED, "undecided"), ("/dev/null", support.REFUSED, "refused"),
+])  # fmt: skip
+def test_a_source_that_is_none(store, receiver, source, status, word):
+    _, new = store.versions(2)
+    count = len(store.events())
+    result = store.run("deploy", source, "--name", gate.NAME, "--json", expect=status)
+    assert result.json()["status"] == word and store.current() == new
+    store.run("deploy", source, "--name", gate.NAME, "--dry-run", expect=status)
+    (event,) = store.events()[count:]
+    assert (event["event"], event["model"]) == (word, gate.NAME)
+    assert event["source"].endswith(source) and event["message"] == result.json()["message"]
+    assert [gate.event_of(body)["id"] for body in receiver.received] == [event["id"]]

@@ -11,6 +11,8 @@ import pytest
 import gate
 import support
 
+LET_THROUGH = 4
+
 
 @pytest.fixture
 def store(hallmark, keys, tmp_path):
@@ -149,32 +151,114 @@ def test_a_place_that_is_a_link(store, tmp_path):
     assert store.events("refused")
 
 
-@pytest.mark.parametrize("listed", ["file", "signature", "statement"])
-def test_a_file_that_only_the_record_knows(store, hallmark, listed):
-    """A single file's signature says nothing of what lies beside it."""
-    source = store.folder / "one.safetensors"
-    source.write_bytes(support.content("one", 10_000))
-    hallmark("sign", source, "--key", store.key.private, expect=support.OK)
-    store.deploy(source)
-    store.run("check")
+def put_listed(store, name, listed):
+    """A file into the version that is current, and into its record: as a file, and as a proof."""
     version = store.place() / "versions" / store.current()
     for path in (version, version / "model"):
         open_up(path)
-    evil = version / "model" / "modeling.py"
+    evil = version / "model" / name
     evil.write_text("import os")
     evil.chmod(0o444)
     record = json.loads((version / "version.json").read_text())
-    record["files"].append("1 1 1 1.000000000 1.000000000\t\tmodeling.py")
+    record["files"].append(f"1 1 1 1.000000000 1.000000000\t\t{name}")
     record["files"].sort(key=lambda text: text.split("\t")[-1])
     if listed != "file":
         digest = hashlib.sha256(evil.read_bytes()).hexdigest()
-        record["proofs"].append(
-            {"name": "modeling.py", "sha256": digest, "signature": listed == "signature"}
-        )
+        record["proofs"].append({"name": name, "sha256": digest, "signature": listed == "signature"})
     (version / "version.json").chmod(0o644)
     (version / "version.json").write_text(json.dumps(record))
+
+
+def one_file(store, sign=True):
+    source = store.folder / "one.safetensors"
+    source.write_bytes(support.content("one", 10_000))
+    if sign:
+        store.hallmark("sign", source, "--key", store.key.private, expect=support.OK)
+    return source
+
+
+def rule(store, **demand):
+    store.policy.write_text(json.dumps({
+        "version": 1, "signers": {"training": {"keys": "training.pub"}},
+        "models": [{"name": "*"} | demand],
+    }))  # fmt: skip
+
+
+def pin(store, source):
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    rule(store, pinned={"files": {source.name: f"sha256:{digest}"}})
+
+
+def deploy_signed(store, keys):
+    store.deploy(one_file(store))
+
+
+def deploy_pinned(store, keys):
+    source = one_file(store, sign=False)
+    pin(store, source)
+    store.deploy(source)
+
+
+def deploy_let_through(store, keys):
+    rule(store, signers="training", unsigned="warn")
+    store.deploy(one_file(store, sign=False), expect=LET_THROUGH)
+
+
+def deploy_folder_let_through(store, keys):
+    rule(store, signers="training", unsigned="warn")
+    store.deploy(store.source(0, sign=False), expect=LET_THROUGH)
+
+
+def deploy_set(store, keys):
+    """A bundle manifest: files that stand among others."""
+    key = keys["python", "rsa-3072"]
+    (store.folder / "training.pub").write_bytes(key.public.read_bytes())
+    folder = store.source(0, sign=False)
+    store.hallmark("sign", "config.json", "weights.safetensors", "--key", key.private, "--format",
+                   "manifest-json", "--signature", "all.json", cwd=folder,
+                   expect=support.OK)  # fmt: skip
+    rule(store, signers="training", signatures="all.json")
+    store.deploy(folder)
+
+
+@pytest.mark.parametrize("listed", ["file", "signature", "statement"])
+@pytest.mark.parametrize("deploy", [deploy_signed, deploy_pinned, deploy_let_through,
+                                    deploy_folder_let_through, deploy_set])  # fmt: skip
+def test_a_file_that_only_the_record_knows(store, keys, deploy, listed):
+    """Not every signature, nor every pin, says something of what lies beside the model."""
+    deploy(store, keys)
+    version = store.current()
+    store.run("check", expect=(support.OK, LET_THROUGH))
+    put_listed(store, "modeling.py", listed)
+    store.run("rollback", gate.NAME, "--to", version, expect=support.REFUSED)
     store.run("check", expect=support.REFUSED)
     assert store.current() is None
+    assert [entry["version"] for entry in store.held()] == [version]
+
+
+@pytest.mark.parametrize("deploy, name, called", [
+    (deploy_let_through, "one.safetensors", "{model}/one.safetensors"),
+    (deploy_folder_let_through, "config.json", "config.json in {model}"),
+])  # fmt: skip
+def test_what_differs_is_called_by_its_name_once(store, keys, deploy, name, called):
+    deploy(store, keys)
+    version = store.current()
+    store.tamper(version, name)
+    (report,) = store.run("check", "--json", expect=support.REFUSED).json()
+    model = store.place() / "versions" / version / "model"
+    what = f"{called.format(model=model)} is not what was deployed as version {version}"
+    assert report["message"] == what
+
+
+def test_a_signature_that_nobody_asks_for_any_more(store):
+    """The rule believes a digest now. What was deployed as a signature may stay where it is."""
+    source = one_file(store)
+    store.deploy(source)
+    pin(store, source)
+    store.run("check")
+    assert set(store.served()) == {source.name, f"{source.name}.sig"}
+    put_listed(store, "one.provenance.sigstore.json", "statement")
+    store.run("check", expect=support.REFUSED)
 
 
 # ---- the journal ----------------------------------------------------------------------------------

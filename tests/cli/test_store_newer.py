@@ -165,16 +165,23 @@ def test_gc_removes_nothing_beside_a_newer_version(store):
     before = left_alone(store)
     for options in ([], ["--dry-run"]):
         result = store.run("gc", "--keep", "1", *options, expect=support.UNDECIDED)
-        assert "newer Hallmark" in result.err
+        assert "newer Hallmark" in result.err and result.out == ""
     assert left_alone(store) == before and store.stored() == sorted(versions)
 
 
 def test_status_says_so(store):
-    _, new = store.versions(2)
+    old, new = store.versions(2)
     make_newer(store, new)
     model = store.status()
     assert model["state"] == "newer" and model["unreadable"] == 1 and model["signer"] is None
     assert "newer Hallmark" in store.run("status").out
+    (store.place() / "versions" / old).chmod(0o755)
+    record_of(store, old).chmod(0o644)
+    record_of(store, old).write_text("{}")
+    lines = store.run("status").out.splitlines()[-3:]
+    assert lines == ["m: the record of the version that is current is of a newer Hallmark",
+                     "m: 1 of its versions are of a newer Hallmark",
+                     "m: 1 of its versions cannot be read"]  # fmt: skip
 
 
 def test_status_of_a_bad_one(store):

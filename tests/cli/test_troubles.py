@@ -328,7 +328,7 @@ def test_hash_mismatch_while_somebody_writes(place, ec):
     place("sign", "model.bin", "--key", "signer.pem", "--signature", "old.sig", expect=0)
     with Writer(place / "model.bin"):
         result = place("sign", "model.bin", "--key", "signer.pem", expect=1)
-        told(result, "hallmark: model.bin in model.bin changed while it was being read "
+        told(result, "hallmark: model.bin changed while it was being read "
              "(changed-while-reading) "
              "hallmark: wait until nothing writes to the model, then try again")  # fmt: skip
         assert not (place / "model.bin.sig").exists()

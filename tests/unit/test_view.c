@@ -1164,6 +1164,17 @@ static void test_a_single_file(void **state) {
     assert_int_equal(length, 23);
     assert_memory_equal(data, "the content of the file", 23);
     hm_view_close(&view);
+    /* It is called by its path, which has its name. */
+    write_text(in_folder("alone"), "the content of a film !");
+    hm_error *error = NULL;
+    assert_int_equal(hm_view_open(model, policy, NULL, &view, NULL, NULL), HM_OK);
+    hm_status status = hm_view_map(view, 0, &data, &length, &error);
+    char *expected = NULL;
+    assert_true(asprintf(&expected, "%s is not what was signed", in_folder("alone")) > 0);
+    assert_string_equal(hm_error_message(error), expected);
+    assert_mismatch(status, &error, "alone");
+    free(expected);
+    hm_view_close(&view);
     hm_policy_free(&policy);
     hm_model_close(&model);
 }
