@@ -195,40 +195,54 @@ static bool unchanged(const hm_check *c, const hm_slot *slot) {
 }
 
 /*
- * The step that would replace a bad version cannot be done: a spoiled journal is in its way, say.
- * To take the link away needs no journal, and no step that is done later loses anything by that.
+ * The step that would replace a bad version cannot be done: a spoiled journal is in its way, or a
+ * full disk. To take the link away needs neither, and no step that is done later loses by it.
  */
-static bool take_away(hm_check *c, hm_slot *slot) {
-    if (hm_check_leaves_bad(c) || c->stopped || slot->lock < 0 || !unchanged(c, slot) ||
-        (slot->current[0] == '\0' && !slot->strange) || hm_slot_point(slot, "", NULL) != HM_OK) {
-        return false;
-    }
+static bool take_away(const hm_check *c, hm_slot *slot) {
+    return !hm_check_leaves_bad(c) && !c->stopped && slot->lock >= 0 && unchanged(c, slot) &&
+           (slot->current[0] != '\0' || slot->strange) && hm_slot_point(slot, "", NULL) == HM_OK;
+}
+
+/* What became of a bad version, in the report too; what was only going to be done is taken back. */
+static const char *tell_fate(hm_check *c, const hm_slot *slot, bool planned, bool away) {
     hm_store_note *note = &c->report->store;
-    note->action = "deactivated";
-    note->switched = true;
-    note->current[0] = '\0';
-    return true;
+    if (!planned && !note->switched) {
+        free(note->quarantine);
+        note->quarantine = NULL;
+        note->action = away ? "deactivated" : NULL;
+    }
+    if (!away && (note->switched || (planned && strcmp(slot->current, c->current) != 0))) {
+        note->switched = true;
+        hm_check_copy(note->current, slot->current);
+        return "no longer current, but not all was done";
+    }
+    if (away) {
+        note->switched = true;
+        note->current[0] = '\0';
+    }
+    return away ? "no longer current, and nothing is in its place" : "still current";
 }
 
 /*
- * A bad version that could not be replaced is refused all the same, no longer served if that can be
- * helped, and recorded; unless a plan is written down by now that will do so.
+ * A bad version for which not all was done is refused all the same, no longer served if that can be
+ * helped, and recorded; unless that was done, or a plan is written down by now that will do so.
  */
 static hm_status not_replaced(hm_check *c, hm_slot *slot, bool opened, const hm_error *cause,
                               const hm_error *why, hm_error **error) {
     hm_auto_error unrecorded = NULL;
     hm_auto_free char *journal = hm_textf("%s/journal.json", slot->relative);
     bool planned = opened && journal != NULL && hm_store_taken(c->store, journal);
-    bool away = !hm_error_is_memory(why) && take_away(c, slot);
+    bool replaced = c->report->store.switched;
+    bool away = !planned && !replaced && !hm_error_is_memory(why) && take_away(c, slot);
+    const char *fate = tell_fate(c, slot, planned, away);
     hm_status status =
-        planned ? HM_OK : record(c, slot, HM_EVENT_REFUSED, NULL, cause, &unrecorded);
+        planned || replaced ? HM_OK : record(c, slot, HM_EVENT_REFUSED, NULL, cause, &unrecorded);
     if (status == HM_OK && away) {
         status = record(c, slot, HM_EVENT_DEACTIVATED, NULL, cause, &unrecorded);
     }
     (void)hm_fail(error, HM_REFUSED, hm_error_reason(cause), "%s", hm_error_message(cause));
     hm_error_add_hint(error, "%s of %s is %s: %s%s%s",
-                      c->current[0] != '\0' ? "this version" : "nothing", c->name,
-                      away ? "no longer current, and nothing is in its place" : "still current",
+                      c->current[0] != '\0' ? "this version" : "nothing", c->name, fate,
                       hm_error_message(why),
                       status != HM_OK ? "; this could not be recorded: " : "",
                       status != HM_OK ? hm_error_message(unrecorded) : "");
@@ -365,6 +379,20 @@ static hm_status run(hm_check *c, hm_report **report, hm_error **error) {
     return hm_report_finish(&c->report, status, error, report);
 }
 
+static hm_status check_call(const hm_check *c, const hm_gate_options *how, hm_error **error) {
+    hm_status status = hm_check_options("hm_store_check", how->size, sizeof *how, how->flags,
+                                        HM_GATE_LEAVE_BAD | HM_GATE_ROUTINE, error);
+    if (status == HM_OK && (c->store == NULL || c->policy == NULL)) {
+        status = hm_fail(error, HM_USAGE, HM_REASON_NONE, "there is no store or policy");
+    }
+    if (status == HM_OK && (c->store->flags & HM_STORE_READ) != 0) {
+        status =
+            hm_fail(error, HM_USAGE, HM_REASON_NONE,
+                    "hm_store_check acts on what it finds: the store is open for reading only");
+    }
+    return status == HM_OK ? hm_store_check_name(c->name, error) : status;
+}
+
 hm_status hm_store_check(hm_store *store, const char *name, const hm_policy *policy,
                          const hm_gate_options *options, hm_report **report, hm_error **error) {
     static const hm_gate_options none = HM_GATE_OPTIONS_INIT;
@@ -374,16 +402,7 @@ hm_status hm_store_check(hm_store *store, const char *name, const hm_policy *pol
     if (report != NULL) {
         *report = NULL;
     }
-    hm_status status = hm_check_options("hm_store_check", how->size, sizeof *how, how->flags,
-                                        HM_GATE_LEAVE_BAD | HM_GATE_ROUTINE, error);
-    if (status == HM_OK) {
-        status = hm_store_check_name(name, error);
-    }
-    if (status == HM_OK && (store->flags & HM_STORE_READ) != 0) {
-        status =
-            hm_fail(error, HM_USAGE, HM_REASON_NONE,
-                    "hm_store_check acts on what it finds: the store is open for reading only");
-    }
+    hm_status status = check_call(&c, how, error);
     if (status != HM_OK) {
         return status;
     }

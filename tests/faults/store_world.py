@@ -224,6 +224,8 @@ class World:
             if event.get("model") != name:
                 continue
             digest = event.get("digest")
+            if kind == "refused" and event["reason"] == "missing-file" and digest is None:
+                served = None  # a check with a full disk takes it away and can't record it
             if kind in SWITCHES:
                 assert event.get("previous") == served, f"{kind} out of order: {event}"
                 served = None if kind == "deactivated" else digest

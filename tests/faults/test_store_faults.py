@@ -6,6 +6,7 @@ and once the trouble is over, the next command puts everything in order.
 """
 
 import errno
+import re
 import sqlite3
 
 import pytest
@@ -57,9 +58,13 @@ def test_each_call_fails(hallmark, shim_library, case, fault, tmp_path):  # noqa
             assert result.rc == support.OK or result.stderr, "an error without a word"
             if result.rc == support.OK:  # it says that it did its job
                 assert world.current() == (case.ends and world.digests[case.ends])
-            # A version that cannot be read now does not take a bad one's place.
-            other = [None] if case.command(world)[0] == "check" else []
-            test_kill_store.check(world, case, switches, other=other)
+            # A version that cannot be read now does not take a bad one's place; and where the step
+            # cannot be written down the bad one is only taken away, until the next check.
+            checks = case.command(world)[0] == "check"
+            test_kill_store.check(world, case, switches, other=[None] if checks else [],
+                                  more=1 if checks and case.ends else 0)  # fmt: skip
+            for entry in re.findall(r"^  quarantine +(\w+)$", result.err, re.MULTILINE):
+                assert entry in world.quarantine(), f"{entry} is told of, and is not there"
         except (AssertionError, OSError, sqlite3.Error) as problem:
             pytest.fail(f"{fault} at call {at} of {report.calls} ({fired.name}): {problem}\n"
                         f"of the run that failed\n{result}", pytrace=False)  # fmt: skip
