@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
+import re
 from typing import Any, Mapping, Optional, Union
 
 from hallmark._archive import BadArchive, names
@@ -24,7 +25,7 @@ from hallmark._verbs import _safe
 __all__ = ["NotWeightsError", "load", "save"]
 
 _ZIP = b"PK\x03\x04"
-_WHY = "WeightsUnpickler error: "
+_WHY = re.compile(r"unsupported [^\n]+", re.IGNORECASE)
 
 
 class NotWeightsError(UnsupportedError, pickle.UnpicklingError):
@@ -127,9 +128,10 @@ def load(
 
 def _not_weights(error: pickle.UnpicklingError) -> NotWeightsError:
     # Not all that torch says: among it is the advice to load it all the same.
-    why = str(error).rpartition(_WHY)[2].partition("\n")[0].partition(". ")[0]
+    found = _WHY.search(str(error))
+    why = found[0].partition(". ")[0].rstrip(".") if found else ""
     return NotWeightsError(
-        f"the checkpoint holds more than weights: {_safe(why)}",
+        f"the checkpoint holds more than weights{': ' if why else ''}{_safe(why)}",
         hint="save a state_dict",
         reason="unsupported",
         status="refused",
