@@ -230,8 +230,7 @@ static const char *tell_fate(hm_check *c, const hm_slot *slot, bool planned, boo
 static hm_status not_replaced(hm_check *c, hm_slot *slot, bool opened, const hm_error *cause,
                               const hm_error *why, hm_error **error) {
     hm_auto_error unrecorded = NULL;
-    hm_auto_free char *journal = hm_textf("%s/journal.json", slot->relative);
-    bool planned = opened && journal != NULL && hm_store_taken(c->store, journal);
+    bool planned = opened && hm_slot_has_plan(slot);
     bool replaced = c->report->store.switched;
     bool away = !planned && !replaced && !hm_error_is_memory(why) && take_away(c, slot);
     const char *fate = tell_fate(c, slot, planned, away);

@@ -51,9 +51,7 @@ hm_status hm_slot_record_failure(const hm_slot *slot, bool opened, const char *s
                                  hm_error **failure) {
     hm_auto_error why = NULL;
     hm_status status = hm_error_status(*failure);
-    hm_auto_free char *journal = hm_textf("%s/journal.json", slot->relative);
-    bool planned = opened && journal != NULL && hm_store_taken(slot->store, journal);
-    if (status == HM_USAGE || slot->lock < 0 || planned) {
+    if (status == HM_USAGE || slot->lock < 0 || (opened && hm_slot_has_plan(slot))) {
         return status;
     }
     return add(slot->store->recorder, slot->name, source, *failure, &why) == HM_OK

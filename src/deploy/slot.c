@@ -76,6 +76,13 @@ hm_status hm_slot_point(hm_slot *slot, const char *digest, hm_error **error) {
     return status == HM_OK ? read_current(slot, error) : status;
 }
 
+/* By its name alone: asked, too, when a step failed since there were no descriptors left. */
+bool hm_slot_has_plan(const hm_slot *slot) {
+    struct stat st;
+    hm_auto_free char *path = hm_textf("%s/journal.json", slot->relative);
+    return path != NULL && fstatat(slot->store->fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 /* ---- opening -------------------------------------------------------------------------------- */
 
 void hm_slot_close(hm_slot *slot) {
@@ -110,15 +117,6 @@ static hm_status take_lock(hm_slot *slot, hm_error **error) {
     return path != NULL ? hm_lock_file(path, &slot->lock, error) : hm_fail_memory(error);
 }
 
-static hm_status look_for_journal(hm_slot *slot, hm_error **error) {
-    hm_auto_free char *path = hm_textf("%s/journal.json", slot->relative);
-    if (path == NULL) {
-        return hm_fail_memory(error);
-    }
-    slot->interrupted = hm_store_taken(slot->store, path);
-    return HM_OK;
-}
-
 static hm_status read_state(hm_slot *slot, bool forget, hm_error **error) {
     hm_auto_error cause = NULL;
     hm_status status = hm_slot_state_read(slot, &slot->state, &cause);
@@ -150,7 +148,8 @@ static hm_status open_place(hm_slot *slot, uint64_t flags, hm_error **error) {
         status = read_state(slot, (flags & HM_SLOT_FORGET) != 0, error);
     }
     if (status == HM_OK && slot->exists) {
-        status = look ? look_for_journal(slot, error) : hm_slot_recover(slot, error);
+        slot->interrupted = look && hm_slot_has_plan(slot);
+        status = look ? HM_OK : hm_slot_recover(slot, error);
     }
     return status;
 }

@@ -181,6 +181,8 @@ HM_MUST_USE hm_status hm_slot_open(hm_store *store, const char *name, uint64_t f
 #define HM_SLOT_READ (UINT64_C(1) << 1)     /* only look, without the lock */
 #define HM_SLOT_EXISTING (UINT64_C(1) << 2) /* ::HM_USAGE when the store knows no such model */
 #define HM_SLOT_FORGET (UINT64_C(1) << 3)   /* a state.json that cannot be read counts as none */
+/* Whether a step is written down that was not completed. */
+bool hm_slot_has_plan(const hm_slot *slot);
 void hm_slot_close(hm_slot *slot);
 #define hm_auto_slot HM_CLEANUP(hm_slot_close) hm_slot
 
