@@ -10,9 +10,6 @@ from hallmark import _core
 from hallmark._values import StrPath, optional_path, path, usage
 
 
-_SETTINGS = ("store", "policy", "ledger", "log", "group", "checkpoint-key")
-
-
 class Config:
     """The configuration of a host: store, policy, ledger, alerts; see ``docs/config.md``. Made by
     `Config.load`.
@@ -43,10 +40,6 @@ class Config:
             ``checkpoint-key``.
         :param value: its value.
         """
-        if name not in _SETTINGS:
-            usage(f"{name!r} cannot be set; these can: {', '.join(_SETTINGS)}")
-        if not path(value):
-            usage(f"{name} has no value")
         _core.config_set(self._core, name, path(value))
 
     def get(self, name: str) -> Optional[str]:

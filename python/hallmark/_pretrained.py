@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from typing import Any, Dict, Iterator, Mapping
+from typing import Any, Dict, Iterator, Mapping, Type, TypeVar
 
 from hallmark._frameworks import unsupported
 from hallmark._model import Model
+
+_T = TypeVar("_T")
 
 _SAFETENSORS = ".safetensors"
 _INDEX = ".safetensors.index."
@@ -79,21 +81,20 @@ def _is_weights(model: Model, folder: str, file: object) -> bool:
 # ---- configurations -----------------------------------------------------------------------------
 
 
-def _objects(value: Any) -> Iterator[Dict[str, Any]]:
-    """A JSON value's objects, the outermost first; without recursion, however deep they are."""
+def _all(value: Any, kind: Type[_T]) -> Iterator[_T]:
+    """What is of a kind in a JSON value, the outermost first; without recursion, however deep."""
     left = deque([value])
     while left:
         value = left.popleft()
-        if isinstance(value, dict):
+        if isinstance(value, kind):
             yield value
-            left.extend(value.values())
-        elif isinstance(value, list):
-            left.extend(value)
+        if isinstance(value, (dict, list)):
+            left.extend(value.values() if isinstance(value, dict) else value)
 
 
 def _check_config(model: Model, name: str, builds: bool, options: Mapping[str, Any]) -> None:
     outermost = _parsed(model, name)
-    for item in _objects(outermost):
+    for item in _all(outermost, dict):
         _check_code(name, item)
         _check_places(model, name, item)
         if builds:
@@ -106,19 +107,8 @@ def _check_code(name: str, item: Dict[str, Any]) -> None:
     if item.get("trust_remote_code"):
         unsupported(f"{name!r} demands to run code of a model (trust_remote_code)")
     for member, value in item.items():
-        if "_implementation" in member and any("/" in text for text in _texts(value)):
+        if "_implementation" in member and any("/" in text for text in _all(value, str)):
             _elsewhere(name, member)  # a kernel of a hub
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """All texts in a JSON value."""
-    left = deque([value])
-    while left:
-        value = left.popleft()
-        if isinstance(value, str):
-            yield value
-        elif isinstance(value, (dict, list)):
-            left.extend(value.values() if isinstance(value, dict) else value)
 
 
 def _check_places(model: Model, name: str, item: Dict[str, Any]) -> None:

@@ -5,6 +5,7 @@
 #include "base/yaml.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -76,24 +77,39 @@ hm_status hm_config_new(hm_config **config, hm_error **error) {
 
 /* ---- names ---------------------------------------------------------------------------------- */
 
-/* The texts that can be set from outside; NULL: there is no such name. */
+/* The texts that can be set from outside. */
+static const struct {
+    const char *name;
+    size_t offset;
+} texts[] = {
+    {"store", offsetof(hm_config, store)},
+    {"policy", offsetof(hm_config, policy)},
+    {"ledger", offsetof(hm_config, ledger)},
+    {"group", offsetof(hm_config, group)},
+    {"checkpoint-key", offsetof(hm_config, checkpoint_key)},
+};
+
+/* NULL: there is no such name. */
 static char **find_text(hm_config *config, const char *name) {
-    const struct {
-        const char *name;
-        char **text;
-    } texts[] = {
-        {"store", &config->store},
-        {"policy", &config->policy},
-        {"ledger", &config->ledger},
-        {"group", &config->group},
-        {"checkpoint-key", &config->checkpoint_key},
-    };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         if (strcmp(texts[i].name, name) == 0) {
-            return texts[i].text;
+            return (char **)(void *)((char *)config + texts[i].offset);
         }
     }
     return NULL;
+}
+
+static hm_status fail_name(const char *name, hm_error **error) {
+    hm_auto_buf known = {0};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        hm_buf_add_format(&known, "%s, ", texts[i].name);
+    }
+    hm_buf_add_text(&known, "log");
+    hm_status status = hm_buf_check(&known, error);
+    return status == HM_OK
+               ? hm_fail(error, HM_USAGE, HM_REASON_NONE, "\"%s\" cannot be set; these can: %s",
+                         name, (const char *)known.data)
+               : status;
 }
 
 static hm_status set_log(hm_config *config, const char *value, hm_error **error) {
@@ -107,7 +123,7 @@ static hm_status set_log(hm_config *config, const char *value, hm_error **error)
 
 hm_status hm_config_set(hm_config *config, const char *name, const char *value, hm_error **error) {
     if (config == NULL || name == NULL || value == NULL || *value == '\0') {
-        return hm_fail(error, HM_USAGE, HM_REASON_NONE, "hm_config_set: %s has no value",
+        return hm_fail(error, HM_USAGE, HM_REASON_NONE, "%s has no value",
                        name != NULL ? name : "nothing");
     }
     if (strcmp(name, "log") == 0) {
@@ -115,8 +131,7 @@ hm_status hm_config_set(hm_config *config, const char *name, const char *value, 
     }
     char **text = find_text(config, name);
     if (text == NULL) {
-        return hm_fail(error, HM_USAGE, HM_REASON_NONE, "hm_config_set: \"%s\" cannot be set",
-                       name);
+        return fail_name(name, error);
     }
     char *copy = hm_strdup(value);
     if (copy == NULL) {

@@ -227,10 +227,10 @@ static const char *tell_fate(hm_check *c, const hm_slot *slot, bool planned, boo
  * A bad version for which not all was done is refused all the same, no longer served if that can be
  * helped, and recorded; unless that was done, or a plan is written down by now that will do so.
  */
-static hm_status not_replaced(hm_check *c, hm_slot *slot, bool opened, const hm_error *cause,
+static hm_status not_replaced(hm_check *c, hm_slot *slot, const hm_error *cause,
                               const hm_error *why, hm_error **error) {
     hm_auto_error unrecorded = NULL;
-    bool planned = opened && hm_slot_has_plan(slot);
+    bool planned = hm_slot_has_plan(slot);
     bool replaced = c->report->store.switched;
     bool away = !planned && !replaced && !hm_error_is_memory(why) && take_away(c, slot);
     const char *fate = tell_fate(c, slot, planned, away);
@@ -266,8 +266,7 @@ static hm_status act(hm_check *c, const hm_slot *read, hm_status verdict, hm_err
     bool good = verdict == HM_OK || verdict == HM_LET_THROUGH;
     uint64_t flags = HM_SLOT_EXISTING | (c->forgets ? HM_SLOT_FORGET : 0);
     hm_status status = hm_slot_open(c->store, c->name, flags, &slot, &why);
-    bool opened = status == HM_OK;
-    if (opened && !unchanged(c, &slot)) {
+    if (status == HM_OK && !unchanged(c, &slot)) {
         *again = true;
         return HM_UNDECIDED;
     }
@@ -275,7 +274,7 @@ static hm_status act(hm_check *c, const hm_slot *read, hm_status verdict, hm_err
         status = good ? note_success(c, &slot, verdict, *cause, &why)
                       : hm_check_replace(c, &slot, *cause, &why);
     }
-    if (good && !opened && slot.lock < 0) {
+    if (good && slot.lock < 0) {
         hm_error_free(&why);
         status = record_unlocked(c, read, verdict, *cause, &why);
     }
@@ -285,7 +284,7 @@ static hm_status act(hm_check *c, const hm_slot *read, hm_status verdict, hm_err
                                   : hm_error_move(error, cause);
     }
     return status == HM_OK ? hm_error_move(error, cause)
-                           : not_replaced(c, &slot, opened, *cause, why, error);
+                           : not_replaced(c, &slot, *cause, why, error);
 }
 
 /*

@@ -16,7 +16,6 @@ typedef struct gate {
     hm_slot slot;
     hm_attempt attempt;
     bool dry_run;
-    bool opened;     /* the slot */
     bool unrecorded; /* the ledger takes nothing, as far as is known */
 } gate;
 
@@ -404,7 +403,6 @@ static hm_status run(gate *g, hm_error **error) {
     bool done = false;
     hm_status status =
         hm_slot_open(call->store, call->name, g->dry_run ? HM_SLOT_READ : 0, &g->slot, error);
-    g->opened = status == HM_OK;
     if (status == HM_OK && !g->dry_run) {
         status = hm_recorder_ready(call->store->recorder, error);
         g->unrecorded = status != HM_OK;
@@ -451,7 +449,7 @@ hm_status hm_gate_deploy(const hm_gate_call *call, hm_report **report, hm_error 
     g.dry_run = (call->options->flags & HM_DEPLOY_DRY_RUN) != 0;
     status = run(&g, cause);
     if (status != HM_OK && !g.dry_run && !g.unrecorded) {
-        status = hm_slot_record_failure(&g.slot, g.opened, call->source->path, cause);
+        status = hm_slot_record_failure(&g.slot, call->source->path, cause);
     }
     if (status == HM_OK && g.attempt.verdict != HM_OK) {
         status = hm_error_move(cause, &g.attempt.cause);

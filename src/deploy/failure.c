@@ -47,11 +47,10 @@ hm_status hm_failure_unrecorded(hm_error **failure, const hm_error *why) {
     return status;
 }
 
-hm_status hm_slot_record_failure(const hm_slot *slot, bool opened, const char *source,
-                                 hm_error **failure) {
+hm_status hm_slot_record_failure(const hm_slot *slot, const char *source, hm_error **failure) {
     hm_auto_error why = NULL;
     hm_status status = hm_error_status(*failure);
-    if (status == HM_USAGE || slot->lock < 0 || (opened && hm_slot_has_plan(slot))) {
+    if (status == HM_USAGE || slot->lock < 0 || hm_slot_has_plan(slot)) {
         return status;
     }
     return add(slot->store->recorder, slot->name, source, *failure, &why) == HM_OK

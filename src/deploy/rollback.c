@@ -128,8 +128,7 @@ static hm_status open_and_run(hm_store *store, const char *name, const hm_policy
     hm_auto_error cause = NULL;
     bool silent = false;
     hm_status status = hm_slot_open(store, name, HM_SLOT_EXISTING, &slot, error);
-    bool opened = status == HM_OK;
-    if (opened) {
+    if (status == HM_OK) {
         status = hm_recorder_ready(store->recorder, error);
         silent = status != HM_OK;
     }
@@ -140,7 +139,7 @@ static hm_status open_and_run(hm_store *store, const char *name, const hm_policy
         status = run(&slot, &version, policy, options, report, &cause, error);
     }
     if (status != HM_OK) {
-        return silent ? status : hm_slot_record_failure(&slot, opened, NULL, error);
+        return silent ? status : hm_slot_record_failure(&slot, NULL, error);
     }
     return cause != NULL ? hm_error_move(error, &cause) : HM_OK;
 }

@@ -77,10 +77,14 @@ hm_status hm_slot_point(hm_slot *slot, const char *digest, hm_error **error) {
 }
 
 /* By its name alone: asked, too, when a step failed since there were no descriptors left. */
-bool hm_slot_has_plan(const hm_slot *slot) {
+static bool has_journal(const hm_slot *slot) {
     struct stat st;
     hm_auto_free char *path = hm_textf("%s/journal.json", slot->relative);
     return path != NULL && fstatat(slot->store->fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+bool hm_slot_has_plan(const hm_slot *slot) {
+    return slot->ready && has_journal(slot);
 }
 
 /* ---- opening -------------------------------------------------------------------------------- */
@@ -148,9 +152,10 @@ static hm_status open_place(hm_slot *slot, uint64_t flags, hm_error **error) {
         status = read_state(slot, (flags & HM_SLOT_FORGET) != 0, error);
     }
     if (status == HM_OK && slot->exists) {
-        slot->interrupted = look && hm_slot_has_plan(slot);
+        slot->interrupted = look && has_journal(slot);
         status = look ? HM_OK : hm_slot_recover(slot, error);
     }
+    slot->ready = status == HM_OK && !look;
     return status;
 }
 

@@ -165,6 +165,7 @@ typedef struct hm_slot {
     char *name;
     char *relative; /* "models/NAME" */
     int lock;       /* -1: only looked at */
+    bool ready;     /* it was opened, not only to be looked at */
     bool exists;
     bool interrupted; /* only looked at, and a step is under way or was interrupted */
     char current[HM_VERSION_DIGITS + 1]; /* what `current` leads to; "": nothing */
@@ -181,7 +182,7 @@ HM_MUST_USE hm_status hm_slot_open(hm_store *store, const char *name, uint64_t f
 #define HM_SLOT_READ (UINT64_C(1) << 1)     /* only look, without the lock */
 #define HM_SLOT_EXISTING (UINT64_C(1) << 2) /* ::HM_USAGE when the store knows no such model */
 #define HM_SLOT_FORGET (UINT64_C(1) << 3)   /* a state.json that cannot be read counts as none */
-/* Whether a step is written down that was not completed. */
+/* Whether the command that opened it wrote a step down that it did not complete. */
 bool hm_slot_has_plan(const hm_slot *slot);
 void hm_slot_close(hm_slot *slot);
 #define hm_auto_slot HM_CLEANUP(hm_slot_close) hm_slot
@@ -338,11 +339,10 @@ HM_MUST_USE hm_status hm_slot_point(hm_slot *slot, const char *digest, hm_error 
 
 /*
  * A command that has the model's lock gets no further: that is recorded, unless a plan is written
- * down by now that will do so. `opened`: hm_slot_open() went well. `source` may be NULL. Returns
- * the failure's status; the failure then says, too, if it could not be recorded.
+ * down by now that will do so. `source` may be NULL. Returns the failure's status; the failure
+ * then says, too, if it could not be recorded.
  */
-hm_status hm_slot_record_failure(const hm_slot *slot, bool opened, const char *source,
-                                 hm_error **failure);
+hm_status hm_slot_record_failure(const hm_slot *slot, const char *source, hm_error **failure);
 /* Puts into a failure's message that it could not be recorded, and why. Returns its status. */
 hm_status hm_failure_unrecorded(hm_error **failure, const hm_error *why);
 

@@ -158,6 +158,14 @@ char *hm_model_member(const hm_model *model, const char *label) {
     return hm_textf("%s%s", model->path, named ? label + length : "");
 }
 
+hm_status hm_model_fail_member(const hm_model *model, const char *label, const char *act,
+                               hm_error **error) {
+    int cause = errno;
+    hm_auto_free char *member = hm_model_member(model, label);
+    return member != NULL ? hm_fail_errno(error, cause, "cannot %s %s", act, member)
+                          : hm_fail_memory(error);
+}
+
 hm_status hm_model_relative(const hm_model *model, const char *path, char **relative,
                             hm_error **error) {
     *relative = NULL;

@@ -152,6 +152,9 @@ bool hm_entry_same(const hm_entry *entry, const struct stat *st);
  * of a directory, and its path of a single file. Newly allocated; NULL: memory.
  */
 char *hm_model_member(const hm_model *model, const char *label);
+/* "cannot ACT" it, by errno. */
+hm_status hm_model_fail_member(const hm_model *model, const char *label, const char *act,
+                               hm_error **error);
 
 /*
  * `path` relative to the model when it lies inside, else NULL: by descriptors' identity, not text.

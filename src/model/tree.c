@@ -269,14 +269,6 @@ void hm_tree_free(hm_tree *tree) {
 
 /* ---- the engine's view ---------------------------------------------------------------------- */
 
-static hm_status fail_member(const hm_tree *tree, const hm_entry *entry, const char *act,
-                             hm_error **error) {
-    int cause = errno;
-    hm_auto_free char *member = hm_model_member(tree->model, entry->name);
-    return member != NULL ? hm_fail_errno(error, cause, "cannot %s %s", act, member)
-                          : hm_fail_memory(error);
-}
-
 /*
  * O_NONBLOCK: should a named pipe have taken the file's place since the walk, opening it must not
  * wait for a writer; fstat then tells.
@@ -301,7 +293,7 @@ static hm_status source_open(void *context, size_t file, int *fd, bool *changed,
     }
     struct stat st;
     if (*fd < 0 || fstat(*fd, &st) != 0) {
-        hm_status status = fail_member(tree, entry, "read", error);
+        hm_status status = hm_model_fail_member(tree->model, entry->name, "read", error);
         hm_fd_close(fd);
         return status;
     }
@@ -319,7 +311,7 @@ static hm_status source_close(void *context, size_t file, int fd, bool *changed,
         return HM_OK;
     }
     if (fstat(closing, &st) != 0) {
-        return fail_member(tree, entry, "look at", error);
+        return hm_model_fail_member(tree->model, entry->name, "look at", error);
     }
     *changed = !hm_entry_same(entry, &st);
     return HM_OK;

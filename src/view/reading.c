@@ -22,11 +22,9 @@ static hm_status open_file(const hm_view *view, const hm_entry *entry, int *fd, 
         return HM_OK;
     }
     if (*fd < 0 || fstat(*fd, &st) != 0) {
-        int cause = errno;
-        hm_auto_free char *member = hm_model_member(view->model, entry->name);
+        hm_status status = hm_model_fail_member(view->model, entry->name, "read", error);
         hm_fd_close(fd);
-        return member != NULL ? hm_fail_errno(error, cause, "cannot read %s", member)
-                              : hm_fail_memory(error);
+        return status;
     }
     *changed = !S_ISREG(st.st_mode) || (uint64_t)st.st_size != entry->size;
     return HM_OK;
