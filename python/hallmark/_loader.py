@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import re
-from typing import Any, Callable, Dict, NoReturn, Optional, Union
+from typing import Any, Callable, Dict, NoReturn, Optional, Tuple, Union
 
 from hallmark import safetensors, torch
 from hallmark._config import Config, config_of
@@ -23,6 +23,7 @@ from hallmark._verbs import _safe
 
 _log = logging.getLogger("hallmark.events")
 
+_TRIES = 3  # to load a model that others deploy all the while
 _VERSION = re.compile("versions/([0-9a-f]{64})/model")
 
 Event = Dict[str, Any]
@@ -46,7 +47,8 @@ class SecureModelLoader:
     delivered. Where it names a store, models are loaded from there by their names, and a failure
     has the store checked at once: a version that is not good goes into quarantine, and the last
     known good one takes its place, which the next `load_model` loads. That needs the rights of
-    whoever deploys.
+    whoever deploys. A version that somebody replaces or removes while it is loaded is no failure:
+    what is current then is loaded, so that `loader` may be called again.
 
     :param public_key_path: the public key to believe.
     :param policy: in its place: a `Policy`, or a policy file. By default that of `config`.
@@ -99,9 +101,7 @@ class SecureModelLoader:
 
     def _load(self, model_path: StrPath, place: str, record: Optional[Recorder]) -> Any:
         try:
-            with self._open_named(model_path, place) as model:
-                loaded = self._loader(model)
-                report = recorded(record, model.report)
+            loaded, report = self._load_current(model_path, place, record)
         except HallmarkError as error:
             self._failed(place, error, record)
             raise
@@ -113,6 +113,39 @@ class SecureModelLoader:
             raise
         self._tell({**self._event("model_loaded", place, report), "signature_verified": True})
         return loaded
+
+    def _load_current(
+        self, model_path: StrPath, place: str, record: Optional[Recorder]
+    ) -> Tuple[Any, Report]:
+        """Of a store what is current: others replace and remove versions without waiting for us."""
+        for _ in range(_TRIES - 1):
+            before = self._copy(place)
+            try:
+                return self._load_once(model_path, place, record)
+            except HallmarkError as error:
+                if self._copy(place) == before:
+                    raise
+                _log.warning("%s was replaced while it was loaded: %s", _safe(place), _safe(error))
+        return self._load_once(model_path, place, record)
+
+    def _load_once(
+        self, model_path: StrPath, place: str, record: Optional[Recorder]
+    ) -> Tuple[Any, Report]:
+        with self._open_named(model_path, place) as model:
+            loaded = self._loader(model)
+            return loaded, recorded(record, model.report)
+
+    def _copy(self, place: str) -> Optional[Tuple[str, int, int]]:
+        """Tells the very copy that is current in the store from those before and after it."""
+        store = self._store(place)
+        if store is None or "\0" in place:
+            return None
+        current = os.path.join(store, "models", place, "current")
+        try:
+            state = os.stat(current)
+            return os.readlink(current), state.st_dev, state.st_ino
+        except OSError:
+            return None
 
     def _store(self, place: str) -> Optional[str]:
         """The store, when a model in it is meant."""

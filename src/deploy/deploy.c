@@ -124,11 +124,9 @@ static hm_status keep_present(gate *g, bool was_read, hm_error **error) {
     return status == HM_OK ? carry_out(g, &plan, "unchanged", error) : status;
 }
 
-/* A dry run takes no lock, so a version that it looks at may be removed meanwhile. */
-static bool is_gone(const gate *g, const char *digest) {
-    hm_auto_free char *path = hm_slot_version_path(&g->slot, digest);
-    hm_auto_free char *inside = path != NULL ? hm_textf("%s/model", path) : NULL;
-    return g->dry_run && inside != NULL && !hm_store_taken(g->call->store, inside);
+/* A dry run takes no lock, so a version may be replaced or removed while it is looked at. */
+static bool is_overtaken(const gate *g, const hm_stored *version) {
+    return g->dry_run && !hm_slot_holds(&g->slot, version);
 }
 
 /*
@@ -160,7 +158,7 @@ static hm_status try_recall(gate *g, bool *done, hm_error **error) {
     if (same) {
         status = hm_stored_intact(&g->slot, known, &intact, error);
     }
-    if (same && status != HM_OK && is_gone(g, known->digest)) {
+    if (same && status != HM_OK && is_overtaken(g, known)) {
         hm_error_free(error);
         status = HM_OK;
     }
@@ -182,13 +180,15 @@ typedef enum presence {
     CHANGED,      /* somebody wrote to it */
 } presence;
 
-static hm_status look_at_present(const gate *g, const hm_proofs *proofs, presence *found,
-                                 hm_error **error) {
+/* `*again`: what was looked at is there no more, so that whatever was found says nothing. */
+static hm_status look_once(const gate *g, const hm_proofs *proofs, presence *found, bool *again,
+                           hm_error **error) {
     hm_auto_stored version = {.source = NULL};
     hm_gate_options how = HM_GATE_OPTIONS_INIT;
     bool same = false;
     hm_auto_free char *path = hm_slot_version_path(&g->slot, g->attempt.digest);
     how.jobs = g->call->options->jobs;
+    *again = false;
     *found = ABSENT;
     if (path == NULL) {
         return hm_fail_memory(error);
@@ -199,17 +199,14 @@ static hm_status look_at_present(const gate *g, const hm_proofs *proofs, presenc
     *found = CHANGED;
     hm_auto_error cause = NULL;
     if (hm_stored_read_any(g->call->store, path, g->attempt.digest, &version, &cause) != HM_OK) {
+        *again = g->dry_run;
         return hm_error_is_memory(cause) ? hm_error_move(error, &cause) : HM_OK;
     }
     hm_status status = hm_stored_intact(&g->slot, &version, &same, error);
     if (status == HM_OK && !same) { /* or no state tells: then its bytes do */
         status = hm_stored_same(&g->slot, &version, &how, &same, error);
     }
-    if (status != HM_OK && is_gone(g, g->attempt.digest)) {
-        hm_error_free(error);
-        *found = ABSENT;
-        return HM_OK;
-    }
+    *again = is_overtaken(g, &version);
     if (status == HM_OK && same && version.newer) { /* nothing of it is lost on an older program */
         hm_auto_free char *record = hm_textf("%s/version.json", path);
         return record != NULL ? hm_store_fail_newer(g->call->store, record, error)
@@ -220,6 +217,18 @@ static hm_status look_at_present(const gate *g, const hm_proofs *proofs, presenc
         *found = hm_stored_proofs_same(&version, proofs) && version.let_through == let_through
                      ? PRESENT
                      : OTHER_PROOFS;
+    }
+    return status;
+}
+
+static hm_status look_at_present(const gate *g, const hm_proofs *proofs, presence *found,
+                                 hm_error **error) {
+    enum { TRIES = 3 };
+    bool again = true;
+    hm_status status = HM_UNDECIDED;
+    for (int i = 0; i < TRIES && again; i++) {
+        hm_error_free(error);
+        status = look_once(g, proofs, found, &again, error);
     }
     return status;
 }

@@ -259,6 +259,14 @@ hm_status hm_slot_find_version(const hm_slot *slot, const char *text, hm_stored 
                         : hm_fail_memory(error);
 }
 
+bool hm_slot_holds(const hm_slot *slot, const hm_stored *version) {
+    hm_auto_stored now = {.source = NULL};
+    hm_auto_free char *path = hm_slot_version_path(slot, version->digest);
+    return path != NULL &&
+           hm_stored_read_any(slot->store, path, version->digest, &now, NULL) == HM_OK &&
+           strcmp(now.id, version->id) == 0;
+}
+
 /* Whether a version was left for being bad after the activation `from` of the history. */
 static bool was_left(const hm_slot_state *state, size_t from, const char *digest) {
     const hm_verdict *verdict = hm_slot_state_verdict(state, digest);

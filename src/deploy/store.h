@@ -207,6 +207,8 @@ HM_MUST_USE hm_status hm_slot_versions(const hm_slot *slot, hm_stored_list *vers
 /* The version that a person means: a digest or the beginning of one, of 4 digits at least. */
 HM_MUST_USE hm_status hm_slot_find_version(const hm_slot *slot, const char *text,
                                            hm_stored *version, hm_error **error);
+/* Whether what lies there is still the copy that was read as `version`: nobody has replaced it. */
+bool hm_slot_holds(const hm_slot *slot, const hm_stored *version);
 /* Whether it was current, and somebody rolled back from it or found it bad since. */
 bool hm_slot_was_left(const hm_slot *slot, const char *digest);
 /*

@@ -7,7 +7,9 @@
  *                    HM_FAULT_MODE=short all of them
  *   HM_FAULT_MODE    fail (default); keep: that call and all later ones fail; short: reads and
  *                    writes move one byte, or half of what was asked for; kill: the process dies
- *                    before the call is made
+ *                    before the call is made; stop: it stops there, until it is told to go on;
+ *                    only calls of the program's own count then, for it stops without the locks
+ *                    that libraries hold for a moment
  *   HM_FAULT_ERRNO   the errno of a failed call; default EIO, for `alloc` ENOMEM
  *   HM_FAULT_ALL     allocations of other libraries count too, not only the program's own
  *   HM_FAULT_NO_OPENAT2   openat2 fails with ENOSYS, as on an old kernel
@@ -73,9 +75,10 @@ static const struct {
     {"mode", MODE},
     {"space", CREATE | WRITE | LINK}, /* what a full disk has no room for */
     {"change", CREATE | WRITE | SYNC | RENAME | LINK | UNLINK | MODE},
+    {"look", OPEN | READ | STAT | READDIR | MAP}, /* at what others may change meanwhile */
 };
 
-enum mode { MODE_FAIL, MODE_KEEP, MODE_SHORT, MODE_KILL };
+enum mode { MODE_FAIL, MODE_KEEP, MODE_SHORT, MODE_KILL, MODE_STOP };
 
 struct report {
     _Atomic uint64_t calls; /* of the class, so far */
@@ -137,6 +140,8 @@ static enum mode mode_from(const char *text) {
         return MODE_SHORT;
     if (strcmp(text, "kill") == 0)
         return MODE_KILL;
+    if (strcmp(text, "stop") == 0)
+        return MODE_STOP;
     _exit(124);
 }
 
@@ -164,9 +169,14 @@ __attribute__((constructor)) static void set_up(void) {
 
 /* ---- deciding ------------------------------------------------------------------------------ */
 
+static bool is_own(const void *caller) {
+    uintptr_t address = (uintptr_t)caller;
+    return address >= program_start && address < program_end;
+}
+
 /* Counts a call, and says whether it is the one to meddle with. */
-static bool due(int call, const char *name) {
-    if ((call & chosen) == 0)
+static bool due(const void *caller, int call, const char *name) {
+    if ((call & chosen) == 0 || (mode == MODE_STOP && !is_own(caller)))
         return false;
     uint64_t number = atomic_fetch_add(&report->calls, 1) + 1;
     bool hit = mode == MODE_SHORT && fault_at == 0;
@@ -181,33 +191,34 @@ static bool due(int call, const char *name) {
         for (;;)
             pause();
     }
+    if (mode == MODE_STOP) {
+        syscall(SYS_kill, syscall(SYS_getpid), SIGSTOP);
+        return false;
+    }
     return true;
 }
 
 /* The same for calls that can only fail, not be short. */
-static bool fails(int call, const char *name) {
-    if (mode == MODE_SHORT || !due(call, name))
+static bool fails_for(const void *caller, int call, const char *name) {
+    if (mode == MODE_SHORT || !due(caller, call, name))
         return false;
     errno = fault_errno;
     return true;
 }
 
 static bool allocation_fails(const void *caller, const char *name) {
-    uintptr_t address = (uintptr_t)caller;
-    if (!count_all && (address < program_start || address >= program_end))
-        return false;
-    return fails(ALLOC, name);
+    return (count_all || is_own(caller)) && fails_for(caller, ALLOC, name);
 }
 
 /* For wrap.c. */
 bool hm_fault_allocation(const char *name);
 bool hm_fault_allocation(const char *name) {
-    return fails(ALLOC, name);
+    return fails_for(NULL, ALLOC, name);
 }
 
 /* False when the call fails; otherwise how much of `*length` is to be moved. */
-static bool moves(int call, const char *name, size_t *length) {
-    if (!due(call, name))
+static bool moves_for(const void *caller, int call, const char *name, size_t *length) {
+    if (!due(caller, call, name))
         return true;
     if (mode == MODE_SHORT) {
         *length = *length > 64 ? *length / 2 : *length > 0;
@@ -223,6 +234,8 @@ static bool moves(int call, const char *name, size_t *length) {
     next = (__typeof__(name) *)(uintptr_t)dlsym(RTLD_NEXT, #name)
 
 #define CALLER __builtin_return_address(0)
+#define fails(call, name) fails_for(CALLER, call, name)
+#define moves(call, name, length) moves_for(CALLER, call, name, length)
 
 /* ---- memory -------------------------------------------------------------------------------- */
 

@@ -51,21 +51,22 @@ class Shim:
     def __call__(self, arguments, fault_class=None, at=0, mode="fail", number=None, signals=(),
                  env=None, **settings):  # fmt: skip
         self.report.unlink(missing_ok=True)
-        env = {
-            "HALLMARK_STATE_DIR": self.state,
-            **(env or {}),
-            "LD_PRELOAD": self.library,
-            "HM_FAULT_CLASS": fault_class,
-            "HM_FAULT_AT": at,
-            "HM_FAULT_MODE": mode,
-            "HM_FAULT_ERRNO": number,
-            "HM_FAULT_REPORT": self.report,
-            **{f"HM_FAULT_{key.upper()}": value for key, value in settings.items()},
-        }
-        result = self.program(*arguments, env=env, signals=signals)
+        settings = self.settings(fault_class, at, mode=mode, errno=number, **settings)
+        result = self.program(*arguments, env={**settings, **(env or {})}, signals=signals)
         assert result.rc != 124, f"the shim could not be set up\n{result}"
         calls, fired, name = struct.unpack("=QQ48s", self.report.read_bytes())
         return result, Report(calls, fired, name.rstrip(b"\0").decode())
+
+    def settings(self, fault_class, at, **settings):
+        """What the environment has to say for it."""
+        return {
+            "HALLMARK_STATE_DIR": self.state,
+            "LD_PRELOAD": self.library,
+            "HM_FAULT_CLASS": fault_class,
+            "HM_FAULT_AT": at,
+            "HM_FAULT_REPORT": self.report,
+            **{f"HM_FAULT_{key.upper()}": value for key, value in settings.items()},
+        }
 
 
 @pytest.fixture(scope="session")

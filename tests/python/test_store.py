@@ -424,6 +424,36 @@ def test_the_loader_when_none_is_good(store, versions, tmp_path, place, ec):
             loader.load_model(name)
 
 
+@pytest.mark.parametrize("times, loaded", [(1, True), (2, True), (3, False)])
+def test_the_loader_is_overtaken(store, versions, tmp_path, place, ec, times, loaded):
+    """The version is removed while it is loaded, and what took its place is good."""
+    versions(2)
+    readings = []
+
+    def removed_before_it_is_read(model):
+        readings.append(model.report.model_digest)
+        number = 2 + 2 * len(readings)
+        for i in (number, number + 1) if len(readings) <= times else ():
+            folder = write(tmp_path / f"v{i}", f"version {i}", ec)
+            store.deploy(folder, "m", key=ec.public)
+        store.gc("m", keep=1)
+        return read_all(model)
+
+    loader = hallmark.SecureModelLoader(
+        ec.public, config=configuration(tmp_path, store=str(place)),
+        loader=removed_before_it_is_read,
+    )  # fmt: skip
+    if loaded:
+        assert loader.load_model("m")["weights.bin"] == current(store).encode()
+        assert len(readings) == len(set(readings)) == times + 1
+    else:
+        with pytest.raises(hallmark.HallmarkError):
+            loader.load_model("m")
+    assert words(place).count("loaded") == loaded and "rolled-back" not in words(place)
+    assert store.quarantine.list()["entries"] == []
+    assert ("refused" in words(place) or "undecided" in words(place)) is not loaded
+
+
 @pytest.mark.parametrize("target", ["absolute", "other", "outside"])
 def test_the_loader_follows_no_bent_link(store, versions, signed, tmp_path, place, ec, target):
     """To another model by the same signer: it is refused, and what the history says is put back."""
