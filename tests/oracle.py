@@ -204,7 +204,8 @@ def rsa_key(bits, exponent=65537):
     """A private key of exactly that many bits; key generators round odd numbers down."""
     if bits % 2 == 0:
         return rsa.generate_private_key(exponent, bits)
-    p, q = prime(bits // 2 + 1), prime(bits // 2)
+    p, q = (next(n for n in iter(lambda size=size: prime(size), 0) if n % exponent != 1)
+            for size in (bits // 2 + 1, bits // 2))  # fmt: skip
     d = pow(exponent, -1, (p - 1) * (q - 1))
     return rsa.RSAPrivateNumbers(
         p, q, d, rsa.rsa_crt_dmp1(d, p), rsa.rsa_crt_dmq1(d, q), rsa.rsa_crt_iqmp(p, q),

@@ -24,6 +24,9 @@ from hallmark._verbs import _safe
 _log = logging.getLogger("hallmark.events")
 
 _TRIES = 3  # to load a model that others deploy all the while
+_OVERTAKEN = ("missing-file", "unsigned", "untrusted-signer", "changed-while-reading")
+"""What a version that is removed while it is read may be refused for. Other bytes are never the
+store's doing."""
 _VERSION = re.compile("versions/([0-9a-f]{64})/model")
 
 Event = Dict[str, Any]
@@ -123,7 +126,8 @@ class SecureModelLoader:
             try:
                 return self._load_once(model_path, place, record)
             except HallmarkError as error:
-                if self._copy(place) == before:
+                by_removal = error.status == "undecided" or error.reason in _OVERTAKEN
+                if not by_removal or self._copy(place) == before:
                     raise
                 _log.warning("%s was replaced while it was loaded: %s", _safe(place), _safe(error))
         return self._load_once(model_path, place, record)
@@ -135,15 +139,15 @@ class SecureModelLoader:
             loaded = self._loader(model)
             return loaded, recorded(record, model.report)
 
-    def _copy(self, place: str) -> Optional[Tuple[str, int, int]]:
+    def _copy(self, place: str) -> Optional[Tuple[str, Optional[str]]]:
         """Tells the very copy that is current in the store from those before and after it."""
         store = self._store(place)
         if store is None or "\0" in place:
             return None
         current = os.path.join(store, "models", place, "current")
         try:
-            state = os.stat(current)
-            return os.readlink(current), state.st_dev, state.st_ino
+            record = os.path.join(current, os.pardir, "version.json")
+            return os.readlink(current), _recorded(record, "id")
         except OSError:
             return None
 
@@ -237,9 +241,15 @@ def _current(store: str, place: str) -> str:
 def _single_file(folder: str) -> Optional[str]:
     """The name of a model that is a single file, as the version's record beside it has it. Nothing
     is believed for it: whatever is opened is verified."""
+    found = _recorded(os.path.join(os.path.dirname(folder), "version.json"), "file")
+    return found if found is not None and os.sep not in found else None
+
+
+def _recorded(path: str, member: str) -> Optional[str]:
+    """What a version's record says, if it can be read."""
     try:
-        with io.open(os.path.join(os.path.dirname(folder), "version.json"), "rb") as record:
-            found = json.load(record).get("file")
+        with io.open(path, "rb") as record:
+            found = json.load(record).get(member)
     except (OSError, ValueError, AttributeError, RecursionError):
         return None
-    return found if isinstance(found, str) and os.sep not in found else None
+    return found if isinstance(found, str) else None

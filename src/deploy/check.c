@@ -4,7 +4,8 @@
  *
  * The reading is done without the model's lock, which a deployment must not wait for as long as a
  * large model takes. Before anything is done the lock is taken, and `current` must still lead to
- * the very copy that was read; otherwise the check begins again.
+ * the very copy that was read; otherwise the check begins again. The last time it holds the lock
+ * from the beginning: nobody must keep it from a verdict by changing things all the time.
  */
 #include "deploy/check.h"
 
@@ -14,15 +15,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { TRIES = 3 }; /* deployments that come in between */
+enum { TRIES = 3 };
 
 static void check_free(hm_check *c) {
     hm_stored_free(&c->version);
     hm_report_free(&c->report);
-}
-
-const hm_activation *hm_check_last(const hm_slot *slot) {
-    return slot->state.count > 0 ? &slot->state.history[slot->state.count - 1] : NULL;
 }
 
 hm_status hm_check_event(const hm_slot *slot, hm_plan *plan, hm_event_kind kind, const char *digest,
@@ -42,7 +39,7 @@ hm_status hm_check_event(const hm_slot *slot, hm_plan *plan, hm_event_kind kind,
 
 /* `current` is not as the last step left it, and leads to no version. */
 static bool is_astray(const hm_slot *slot) {
-    const hm_activation *last = hm_check_last(slot);
+    const hm_activation *last = hm_slot_last(slot);
     return slot->current[0] == '\0' &&
            (slot->strange || (last != NULL && last->version[0] != '\0'));
 }
@@ -70,7 +67,7 @@ static hm_status judge_missing(const hm_check *c, const hm_slot *slot, hm_error 
         return hm_fail(error, HM_REFUSED, HM_REASON_MISSING_FILE, "`current` of %s is gone",
                        c->name);
     }
-    if (hm_check_last(slot) == NULL) {
+    if (hm_slot_last(slot) == NULL) {
         (void)hm_fail(error, HM_UNDECIDED, HM_REASON_NONE,
                       "%s has no current version: there is nothing to verify", c->name);
         hm_error_add_hint(error, "`hallmark rollback %s --to VERSION` makes one current", c->name);
@@ -183,6 +180,9 @@ static hm_status record(hm_check *c, const hm_slot *slot, hm_event_kind kind,
  */
 static bool unchanged(const hm_check *c, const hm_slot *slot) {
     hm_auto_stored now = {.deployed = 0};
+    if (c->held) {
+        return true;
+    }
     if (strcmp(c->current, slot->current) != 0 || c->astray != is_astray(slot)) {
         return false;
     }
@@ -192,6 +192,17 @@ static bool unchanged(const hm_check *c, const hm_slot *slot) {
     }
     return hm_stored_read_any(c->store, path, slot->current, &now, NULL) != HM_OK ||
            strcmp(now.id, c->version.id) == 0;
+}
+
+/*
+ * What was not found good has been replaced or removed meanwhile, by somebody who did not have to
+ * wait. That says nothing of what is there now.
+ */
+static bool overtaken(const hm_check *c) {
+    hm_auto_slot now = {.lock = -1};
+    uint64_t flags = HM_SLOT_READ | HM_SLOT_EXISTING | (c->forgets ? HM_SLOT_FORGET : 0);
+    return !c->last && !c->stopped && hm_slot_open(c->store, c->name, flags, &now, NULL) == HM_OK &&
+           !unchanged(c, &now);
 }
 
 /*
@@ -259,32 +270,43 @@ static hm_status record_unlocked(hm_check *c, const hm_slot *read, hm_status ver
                : HM_OK;
 }
 
-static hm_status act(hm_check *c, const hm_slot *read, hm_status verdict, hm_error **cause,
-                     bool *again, hm_error **error) {
-    hm_auto_slot slot = {.lock = -1};
-    hm_auto_error why = NULL;
+/* Does what follows from a verdict. `slot` is locked, or `why` says why not. */
+static hm_status conclude(hm_check *c, hm_slot *slot, const hm_slot *read, hm_status verdict,
+                          hm_error **cause, hm_error **why, hm_error **error) {
     bool good = verdict == HM_OK || verdict == HM_LET_THROUGH;
-    uint64_t flags = HM_SLOT_EXISTING | (c->forgets ? HM_SLOT_FORGET : 0);
-    hm_status status = hm_slot_open(c->store, c->name, flags, &slot, &why);
-    if (status == HM_OK && !unchanged(c, &slot)) {
-        *again = true;
-        return HM_UNDECIDED;
+    hm_status status = HM_UNDECIDED;
+    if (*why == NULL) {
+        status = good ? note_success(c, slot, verdict, *cause, why)
+                      : hm_check_replace(c, slot, *cause, why);
     }
-    if (status == HM_OK) {
-        status = good ? note_success(c, &slot, verdict, *cause, &why)
-                      : hm_check_replace(c, &slot, *cause, &why);
-    }
-    if (good && slot.lock < 0) {
-        hm_error_free(&why);
-        status = record_unlocked(c, read, verdict, *cause, &why);
+    if (good && slot->lock < 0) {
+        hm_error_free(why);
+        status = record_unlocked(c, read, verdict, *cause, why);
     }
     if (good) {
-        return status != HM_OK    ? hm_error_move(error, &why)
+        return status != HM_OK    ? hm_error_move(error, why)
                : verdict == HM_OK ? HM_OK
                                   : hm_error_move(error, cause);
     }
     return status == HM_OK ? hm_error_move(error, cause)
-                           : not_replaced(c, &slot, *cause, why, error);
+                           : not_replaced(c, slot, *cause, *why, error);
+}
+
+static hm_status act(hm_check *c, hm_slot *read, hm_status verdict, hm_error **cause, bool *again,
+                     hm_error **error) {
+    hm_auto_slot slot = {.lock = -1};
+    hm_auto_error why = NULL;
+    bool good = verdict == HM_OK || verdict == HM_LET_THROUGH;
+    uint64_t flags = HM_SLOT_EXISTING | (c->forgets ? HM_SLOT_FORGET : 0);
+    if (c->held) {
+        return conclude(c, read, read, verdict, cause, &why, error);
+    }
+    hm_status status = hm_slot_open(c->store, c->name, flags, &slot, &why);
+    if ((status == HM_OK && !unchanged(c, &slot)) || (!good && slot.lock < 0 && overtaken(c))) {
+        *again = true;
+        return HM_UNDECIDED;
+    }
+    return conclude(c, &slot, read, verdict, cause, &why, error);
 }
 
 /*
@@ -293,8 +315,13 @@ static hm_status act(hm_check *c, const hm_slot *read, hm_status verdict, hm_err
  */
 static hm_status open_to_read(hm_check *c, hm_slot *slot, hm_error **damage, hm_error **error) {
     const uint64_t flags = HM_SLOT_READ | HM_SLOT_EXISTING;
-    hm_status status = hm_slot_open(c->store, c->name, flags, slot, damage);
     c->forgets = false;
+    if (c->last && hm_slot_open(c->store, c->name, HM_SLOT_EXISTING, slot, NULL) == HM_OK) {
+        c->held = true;
+        return HM_OK;
+    }
+    hm_slot_close(slot);
+    hm_status status = hm_slot_open(c->store, c->name, flags, slot, damage);
     if (status == HM_UNDECIDED && !hm_error_is_memory(*damage)) {
         hm_slot_close(slot);
         c->forgets = true;
@@ -315,18 +342,18 @@ static hm_status undecided(hm_check *c, const hm_slot *slot, hm_error **cause, h
 /* What a killed command left half done, or only copied. */
 static bool clear_up(const hm_check *c) {
     hm_auto_slot slot = {.lock = -1};
-    return hm_slot_open(c->store, c->name, HM_SLOT_EXISTING, &slot, NULL) == HM_OK;
+    return c->held || hm_slot_open(c->store, c->name, HM_SLOT_EXISTING, &slot, NULL) == HM_OK;
 }
 
-/*
- * What could not be verified has been replaced or removed meanwhile, by somebody who did not have
- * to wait. That says nothing of what is there now.
- */
-static bool overtaken(const hm_check *c) {
-    hm_auto_slot now = {.lock = -1};
-    uint64_t flags = HM_SLOT_READ | HM_SLOT_EXISTING | (c->forgets ? HM_SLOT_FORGET : 0);
-    return !c->stopped && hm_slot_open(c->store, c->name, flags, &now, NULL) == HM_OK &&
-           !unchanged(c, &now);
+/* What was under way may be what made `current` as it is. */
+static hm_status open_cleared(hm_check *c, hm_slot *slot, hm_error **damage, hm_error **error) {
+    hm_status status = open_to_read(c, slot, damage, error);
+    if (status == HM_OK && slot->interrupted && clear_up(c)) {
+        hm_slot_close(slot);
+        hm_error_free(damage);
+        status = open_to_read(c, slot, damage, error);
+    }
+    return status;
 }
 
 static hm_status check_once(hm_check *c, bool *again, hm_error **error) {
@@ -334,7 +361,7 @@ static hm_status check_once(hm_check *c, bool *again, hm_error **error) {
     hm_auto_error cause = NULL;
     hm_auto_error damage = NULL;
     *again = false;
-    hm_status status = open_to_read(c, &slot, &damage, &cause);
+    hm_status status = open_cleared(c, &slot, &damage, &cause);
     if (status != HM_OK) {
         return status == HM_UNDECIDED && slot.name != NULL ? undecided(c, &slot, &cause, error)
                                                            : hm_error_move(error, &cause);
@@ -342,10 +369,6 @@ static hm_status check_once(hm_check *c, bool *again, hm_error **error) {
     status = describe_slot(c, &slot, error);
     if (status != HM_OK) {
         return status;
-    }
-    if (slot.interrupted && clear_up(c)) { /* it may be what made `current` as it is */
-        *again = true;
-        return HM_UNDECIDED;
     }
     status = verify_current(c, &slot, &cause);
     if (status == HM_UNDECIDED && overtaken(c)) {
@@ -363,8 +386,8 @@ static hm_status check_once(hm_check *c, bool *again, hm_error **error) {
         return undecided(c, &slot, &damage, error);
     }
     if (status == HM_UNDECIDED) {
-        return hm_check_last(&slot) != NULL ? undecided(c, &slot, &cause, error)
-                                            : hm_error_move(error, &cause);
+        return hm_slot_last(&slot) != NULL ? undecided(c, &slot, &cause, error)
+                                           : hm_error_move(error, &cause);
     }
     return act(c, &slot, status, &cause, again, error);
 }
@@ -375,25 +398,39 @@ static bool show_progress(void *context, uint64_t done, uint64_t total) {
     return !c->stopped;
 }
 
-/* Nor must this look as if nobody had tried. */
+static hm_status begin(hm_check *c, hm_error **error) {
+    check_free(c);
+    c->version = (hm_stored){.deployed = 0};
+    return hm_report_new(HM_OPERATION_CHECK, NULL, &c->report, error);
+}
+
+/* Nobody must take this for a week in which nothing was to be told. */
 static hm_status give_up(hm_check *c, hm_error **error) {
     hm_auto_slot slot = {.lock = -1};
     hm_auto_error cause = NULL;
     hm_auto_error damage = NULL;
-    (void)hm_fail(&cause, HM_UNDECIDED, HM_REASON_NONE,
-                  "%s is being changed all the time: it was not verified", c->name);
-    hm_status status = open_to_read(c, &slot, &damage, error);
-    return status == HM_OK ? undecided(c, &slot, &cause, error) : status;
+    hm_status status = begin(c, error);
+    if (status != HM_OK) {
+        return status;
+    }
+    status = open_to_read(c, &slot, &damage, &cause);
+    if (status == HM_OK) {
+        status = describe_slot(c, &slot, &cause);
+    }
+    if (status == HM_OK) {
+        status = hm_fail(&cause, HM_UNDECIDED, HM_REASON_NONE,
+                         "%s is being changed all the time: it was not verified", c->name);
+    }
+    return slot.name != NULL ? undecided(c, &slot, &cause, error) : hm_error_move(error, &cause);
 }
 
 static hm_status run(hm_check *c, hm_report **report, hm_error **error) {
     bool again = true;
     hm_status status = HM_UNDECIDED;
-    for (int i = 0; i < TRIES && again; i++) {
-        check_free(c);
-        c->version = (hm_stored){.deployed = 0};
-        status = hm_report_new(HM_OPERATION_CHECK, NULL, &c->report, error);
+    for (int i = 1; i <= TRIES && again; i++) {
+        c->last = i == TRIES;
         again = false;
+        status = begin(c, error);
         status = status == HM_OK ? check_once(c, &again, error) : status;
     }
     if (again) {

@@ -17,6 +17,8 @@ typedef struct hm_check {
     hm_report *report;
     hm_stored version; /* what was current; its digest is "" when its record cannot be used */
     char current[HM_VERSION_DIGITS + 1];
+    bool last;    /* what changes again is not read once more */
+    bool held;    /* the lock, since before anything was read */
     bool stopped; /* by the caller: that is no event */
     bool forgets; /* state.json cannot be read, and is made anew if something has to be done */
     bool astray;  /* nothing is known of what `current` leads to, or it is gone */
@@ -29,8 +31,6 @@ static inline void hm_check_copy(char *to, const char *from) {
 static inline bool hm_check_leaves_bad(const hm_check *check) {
     return check->store->config->leave_bad || (check->options.flags & HM_GATE_LEAVE_BAD) != 0;
 }
-/* What the last step said is current. `current` may have been taken away or bent since. */
-const hm_activation *hm_check_last(const hm_slot *slot);
 /* An event of the check; `previous` is "" where there is none, and `digest` too. */
 HM_MUST_USE hm_status hm_check_event(const hm_slot *slot, hm_plan *plan, hm_event_kind kind,
                                      const char *digest, const char *previous,

@@ -199,7 +199,7 @@ static hm_status look_once(const gate *g, const hm_proofs *proofs, presence *fou
     *found = CHANGED;
     hm_auto_error cause = NULL;
     if (hm_stored_read_any(g->call->store, path, g->attempt.digest, &version, &cause) != HM_OK) {
-        *again = g->dry_run;
+        *again = g->dry_run && !hm_store_taken(g->call->store, path);
         return hm_error_is_memory(cause) ? hm_error_move(error, &cause) : HM_OK;
     }
     hm_status status = hm_stored_intact(&g->slot, &version, &same, error);
@@ -230,7 +230,10 @@ static hm_status look_at_present(const gate *g, const hm_proofs *proofs, presenc
         hm_error_free(error);
         status = look_once(g, proofs, found, &again, error);
     }
-    return status;
+    return again && status == HM_OK ? hm_fail(error, HM_UNDECIDED, HM_REASON_NONE,
+                                              "version %s of %s is being changed all the time",
+                                              g->attempt.digest, g->slot.name)
+                                    : status;
 }
 
 static const char *action_of(presence found) {

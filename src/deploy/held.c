@@ -173,6 +173,11 @@ hm_status hm_held_read(const hm_store *store, const char *id, hm_held *held, hm_
                                 : hm_error_move(error, &cause);
 }
 
+bool hm_held_there(const hm_store *store, const char *id) {
+    hm_auto_free char *path = hm_textf("quarantine/%s", id);
+    return path == NULL || hm_store_taken(store, path);
+}
+
 hm_status hm_held_list(const hm_store *store, hm_texts *ids, hm_error **error) {
     HM_CLEANUP(hm_texts_free) hm_texts names = {0};
     hm_status status = hm_store_list(store, "quarantine", &names, error);

@@ -64,7 +64,9 @@ hm_status hm_held_read_all(const hm_store *store, hm_held_all *all, hm_error **e
         } else {
             hm_held_free(made);
             status = hm_error_is_memory(cause) ? hm_error_move(error, &cause)
-                                               : hm_texts_add(&all->unreadable, ids.list[i], error);
+                     : hm_held_there(store, ids.list[i])
+                         ? hm_texts_add(&all->unreadable, ids.list[i], error)
+                         : HM_OK;
         }
     }
     if (all->count > 1) {

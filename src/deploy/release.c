@@ -30,6 +30,20 @@ static hm_status open_held(const hm_store *store, const hm_held *held, hm_model 
     return path != NULL ? hm_model_open(path, model, error) : hm_fail_memory(error);
 }
 
+/* A command that was killed may have left the model elsewhere; another may have taken it. */
+static hm_status find_again(hm_store *store, hm_held *held, hm_model **model, hm_error **error) {
+    hm_auto_slot slot = {.lock = -1};
+    hm_auto_free char *id = hm_strdup(held->id);
+    hm_status status =
+        id != NULL ? hm_slot_open(store, held->model, 0, &slot, error) : hm_fail_memory(error);
+    hm_slot_close(&slot);
+    hm_held_free(held);
+    if (status == HM_OK) {
+        status = hm_held_read(store, id, held, error);
+    }
+    return status == HM_OK ? open_held(store, held, model, error) : status;
+}
+
 hm_status hm_quarantine_release(hm_store *store, const char *id, const hm_policy *policy,
                                 const hm_deploy_options *options, hm_report **report,
                                 hm_error **error) {
@@ -44,7 +58,11 @@ hm_status hm_quarantine_release(hm_store *store, const char *id, const hm_policy
         status = hm_held_find(store, id, &held, error);
     }
     if (status == HM_OK) {
-        status = open_held(store, &held, &model, error);
+        hm_auto_error cause = NULL;
+        status = open_held(store, &held, &model, &cause);
+        status = status == HM_UNDECIDED ? find_again(store, &held, &model, error)
+                 : status == HM_OK      ? HM_OK
+                                        : hm_error_move(error, &cause);
     }
     if (status != HM_OK) {
         return status;
@@ -117,7 +135,9 @@ hm_status hm_quarantine_purge_older(hm_store *store, int64_t before, size_t *cou
             done = purge(store, &held, &cause);
             purged += done == HM_OK;
         }
-        status = done == HM_OK ? status : hm_error_move(error, &cause);
+        if (done != HM_OK && (done != HM_USAGE || hm_held_there(store, ids.list[i]))) {
+            status = hm_error_move(error, &cause);
+        }
     }
     if (count != NULL) {
         *count = purged;

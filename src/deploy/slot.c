@@ -174,6 +174,10 @@ hm_status hm_slot_open(hm_store *store, const char *name, uint64_t flags, hm_slo
     return open_place(slot, flags, error);
 }
 
+const hm_activation *hm_slot_last(const hm_slot *slot) {
+    return slot->state.count > 0 ? &slot->state.history[slot->state.count - 1] : NULL;
+}
+
 /* ---- versions ------------------------------------------------------------------------------- */
 
 void hm_stored_list_free(hm_stored_list *versions) {
@@ -218,7 +222,7 @@ hm_status hm_slot_versions(const hm_slot *slot, hm_stored_list *versions, size_t
             versions->newer += made->newer;
             hm_stored_free(made);
             status = hm_error_is_memory(cause) ? hm_error_move(error, &cause) : HM_OK;
-            ++*unreadable;
+            *unreadable += hm_store_taken(slot->store, path); /* or it is not there any more */
         }
     }
     if (versions->count > 1) {

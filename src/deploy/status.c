@@ -69,7 +69,30 @@ static hm_status look_for_newer(model_view *view, hm_error **error) {
     return HM_OK;
 }
 
-static hm_status look(hm_store *store, const char *name, model_view *view, hm_error **error) {
+static bool same_step(const hm_slot *a, const hm_slot *b) {
+    return strcmp(a->current, b->current) == 0 && a->state.count == b->state.count &&
+           (a->state.count == 0 || hm_slot_last(a)->time == hm_slot_last(b)->time);
+}
+
+/* Whether what was read is of one moment: no step came in between, and no repair. */
+static bool is_settled(const model_view *view) {
+    hm_auto_slot now = {.lock = -1};
+    hm_auto_stored version = {.source = NULL};
+    const hm_slot *slot = &view->slot;
+    const uint64_t flags = HM_SLOT_READ | HM_SLOT_EXISTING;
+    if (hm_slot_open(slot->store, slot->name, flags, &now, NULL) != HM_OK ||
+        !same_step(slot, &now)) {
+        return false;
+    }
+    if (view->current != NULL) {
+        return hm_slot_holds(slot, view->current);
+    }
+    hm_auto_free char *path = hm_slot_version_path(slot, slot->current);
+    return slot->current[0] == '\0' || view->is_newer || path == NULL ||
+           hm_stored_read_any(slot->store, path, slot->current, &version, NULL) != HM_OK;
+}
+
+static hm_status look_once(hm_store *store, const char *name, model_view *view, hm_error **error) {
     hm_slot *slot = &view->slot;
     hm_status status = hm_slot_open(store, name, HM_SLOT_READ | HM_SLOT_EXISTING, slot, error);
     if (status == HM_OK) {
@@ -87,9 +110,20 @@ static hm_status look(hm_store *store, const char *name, model_view *view, hm_er
         status = look_for_newer(view, error);
     }
     if (status == HM_OK) {
-        view->activation =
-            slot->state.count > 0 ? &slot->state.history[slot->state.count - 1] : NULL;
+        view->activation = hm_slot_last(slot);
         view->state = state_of(view);
+    }
+    return status;
+}
+
+/* Of a model at which somebody is at work all the time what was seen last is told. */
+static hm_status look(hm_store *store, const char *name, model_view *view, hm_error **error) {
+    enum { TRIES = 3 };
+    hm_status status = look_once(store, name, view, error);
+    for (int i = 1; i < TRIES && status == HM_OK && !is_settled(view); i++) {
+        model_view_free(view);
+        *view = (model_view){.slot = {.lock = -1}};
+        status = look_once(store, name, view, error);
     }
     return status;
 }

@@ -207,6 +207,11 @@ HM_MUST_USE hm_status hm_slot_versions(const hm_slot *slot, hm_stored_list *vers
 /* The version that a person means: a digest or the beginning of one, of 4 digits at least. */
 HM_MUST_USE hm_status hm_slot_find_version(const hm_slot *slot, const char *text,
                                            hm_stored *version, hm_error **error);
+/*
+ * The step that said last what is current, or NULL; `current` may have been taken away or bent
+ * since.
+ */
+const hm_activation *hm_slot_last(const hm_slot *slot);
 /* Whether what lies there is still the copy that was read as `version`: nobody has replaced it. */
 bool hm_slot_holds(const hm_slot *slot, const hm_stored *version);
 /* Whether it was current, and somebody rolled back from it or found it bad since. */
@@ -267,6 +272,8 @@ HM_MUST_USE hm_status hm_held_parse(hm_json *root, const char *what, hm_held *he
 HM_MUST_USE hm_status hm_held_read(const hm_store *store, const char *id, hm_held *held,
                                    hm_error **error);
 /* Ids of all entries, sorted. */
+/* Whether there is an entry of this id, be it that it cannot be read. */
+bool hm_held_there(const hm_store *store, const char *id);
 HM_MUST_USE hm_status hm_held_list(const hm_store *store, hm_texts *ids, hm_error **error);
 /* Bytes that refused models take in quarantine. */
 HM_MUST_USE hm_status hm_held_bytes(const hm_store *store, uint64_t *bytes, hm_error **error);

@@ -153,7 +153,8 @@ static void read_into(hm_recorder *recorder, batch *b, const char *name) {
         return;
     }
     hm_event_free(&event);
-    if (hm_path_taken(recorder->outbox)) {
+    hm_auto_free char *path = hm_textf("%s/%s", recorder->outbox, name);
+    if (path == NULL || hm_path_taken(path)) { /* or somebody else has brought it there */
         hm_recorder_note(recorder, cause);
     }
 }

@@ -3,6 +3,7 @@
 
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import pathlib
@@ -11,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 
 import pytest
@@ -373,6 +375,59 @@ def test_repaired_after_it_was_read(store):
     output = waiting.communicate(timeout=60)
     assert waiting.returncode == support.OK, output
     assert store.current() == new and store.told("rolled-back") == []
+
+
+def test_removed_while_it_is_read(store):
+    """Its files were gone, so that nothing was good; but that they are is no fault of anybody's, and
+    whoever has the lock then need not let go of it for the check to see that."""
+    folder = store.source("large", sign=False)
+    with open(folder / "0.bin", "wb") as large:
+        large.truncate(512 << 20)
+    store.hallmark("sign", folder, "--key", store.key.private, expect=support.OK)
+    store.deploy(folder, env={"HALLMARK_TIME": 1_800_000_010})
+    command = store.hallmark.command("check", "--jobs", "1")
+    reading = subprocess.Popen(command, env=store.hallmark.environment(store.environment),
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    wait_until_open(reading, "/model/0.bin")
+    reading.send_signal(signal.SIGSTOP)
+    for number in (2, 3):
+        store.deploy(store.source(number), env={"HALLMARK_TIME": 1_800_000_020 + number})
+    store.run("gc", "m", "--keep", "1", expect=support.OK)
+    assert len(os.listdir(store.place() / "versions")) == 2
+    with locked(store):
+        reading.send_signal(signal.SIGCONT)
+        output = reading.communicate(timeout=120)
+    assert reading.returncode == support.OK, output
+    assert store.told("refused", "undecided") == [] and store.told("verified")[-1][1] == store.current()
+
+
+def test_nobody_keeps_a_check_from_a_verdict(store):
+    """Who writes another id into the record of a bad version, again and again, looks like one who
+    deploys it anew all the while. In the end a check reads it with the lock held."""
+    old, new = store.versions(2)
+    store.tamper(new)
+    record = store.place() / "versions" / new / "version.json"
+    record.parent.chmod(0o755)
+    content = json.loads(record.read_text())
+    stop = threading.Event()
+
+    def rewrite():
+        with contextlib.suppress(FileNotFoundError):  # it has been taken away
+            for number in itertools.count():
+                if stop.is_set():
+                    return
+                spare = record.with_name("spare")
+                spare.write_text(json.dumps({**content, "id": f"{number:012x}"}))
+                spare.replace(record)
+
+    writer = threading.Thread(target=rewrite)
+    writer.start()
+    try:
+        store.run("check", expect=support.REFUSED)
+    finally:
+        stop.set()
+        writer.join()
+    assert store.current() == old and store.told("rolled-back")
 
 
 def let_through(store):

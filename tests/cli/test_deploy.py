@@ -12,6 +12,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -773,8 +774,7 @@ def as_user(user, *command):
 def open_store():
     """A store where every user gets to: pytest's folders are closed to others."""
     with contextlib.ExitStack() as stack:
-        folder = pathlib.Path(f"/var/tmp/hallmark-test-{os.getpid()}")
-        folder.mkdir(mode=0o755)
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="hallmark-test-", dir="/var/tmp"))
         stack.callback(lambda: subprocess.run(["rm", "-rf", folder], check=False))
         os.chmod(folder, 0o755)
         yield folder / "store"

@@ -75,7 +75,8 @@ class Ground:
             digest = world.digests[label]
             world.signatures[digest].add(store_world.sha256((again / "model.sig").read_bytes()))
         world.tampered("tampered", "a")
-        world.run("deploy", world.sources / "a", "--name", self.names[0], expect=OK)
+        for name in self.names:
+            world.run("deploy", world.sources / "a", "--name", name, expect=OK)
         world.model("unsigned", signed=False)
         world.model("strange", key=world.stranger)
         for label in ("unsigned", "strange"):
@@ -316,6 +317,7 @@ def quiet(ground, tampering):
     Versions that were tampered with may still lie there; nobody has looked at them yet."""
     for world in ground.worlds:
         world.run("check", expect=(OK, REFUSED))
+        world.run("log", "verify", expect=OK)
         for name in ground.names:
             folder = world.place(name) / "versions"
             bad = set()
@@ -329,7 +331,6 @@ def quiet(ground, tampering):
             world.check_current(name)
             world.check_clean(name, bad)
         world.run("status", "--json", expect=OK)
-        world.run("log", "verify", expect=OK)
     kept = {}
     for key in tampering.keys():
         base, name, digest = key.split(" ")

@@ -125,9 +125,11 @@ def test_the_tracer_kills_where_it_is_told(script, fast):
 def test_the_tracer_kills_threads_and_children_too(script, fast):
     text = (
         "import threading, subprocess, time\n"
-        "threading.Thread(target=lambda: [time.sleep(.3), os.mkdir('thread')]).start()\n"
-        "subprocess.Popen(['sh', '-c', 'sleep .3; mkdir child; setsid mkdir grandchild'])\n"
-        "time.sleep(.1); os.mkdir('first'); time.sleep(1)"
+        "go = threading.Event()\n"
+        "threading.Thread(target=lambda: [go.wait(), time.sleep(.3), os.mkdir('thread')]).start()\n"
+        "child = subprocess.Popen(['sh', '-c', 'read go; mkdir child; setsid mkdir grandchild'],\n"
+        "                         stdin=subprocess.PIPE)\n"
+        "os.mkdir('first'); go.set(); child.communicate(b'go\\n'); time.sleep(1)"
     )
     trace = script(text)
     assert trace.result.rc == 0 and len(trace.changes) == 4

@@ -162,6 +162,9 @@ def test_overtaken_anywhere(hallmark, shim_library, world, reader, meanwhile, tm
             allowed = (support.OK, support.USAGE) if gone else (support.OK,)
             assert result.rc in allowed, f"status {result.rc}"
             assert "repaired" not in result.out, "it says that somebody wrote to the store"
+            if reader == "status":
+                (seen,) = result.json()["models"]
+                assert (seen["state"], seen["unreadable"]) == ("serving", 0), seen
             assert world.count("refused", "undecided") == before, "a failure is recorded"
             world.check_clean()
         except AssertionError as problem:

@@ -249,10 +249,11 @@ def test_ctrl_c(store, tmp_path, ec):
     main = threading.get_ident()
     timer = threading.Timer(0.3, signal.pthread_kill, (main, signal.SIGINT))
     timer.start()
-    begun = time.monotonic()
+    told, begun = [], time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        store.deploy(large, "m", key=ec.public, jobs=1)
-    assert time.monotonic() - begun < 3 and not os.path.lexists(store.current("m"))
+        store.deploy(large, "m", key=ec.public, jobs=1, progress=lambda *done: told.append(done))
+    assert told[-1][0] < told[-1][1] and not os.path.lexists(store.current("m"))
+    assert time.monotonic() - begun < 30
     timer.join()
 
 
@@ -452,6 +453,25 @@ def test_the_loader_is_overtaken(store, versions, tmp_path, place, ec, times, lo
     assert words(place).count("loaded") == loaded and "rolled-back" not in words(place)
     assert store.quarantine.list()["entries"] == []
     assert ("refused" in words(place) or "undecided" in words(place)) is not loaded
+
+
+def test_the_loader_does_not_pass_over_bad_bytes(store, versions, tmp_path, place, ec):
+    """They are told of, also when another version has become current by then."""
+    versions(2)
+    told = []
+
+    def tampered_before_it_is_read(model):
+        tamper(pathlib.Path(store.current("m"), "weights.bin"))
+        store.deploy(write(tmp_path / "v9", "version 9", ec), "m", key=ec.public)
+        return read_all(model)
+
+    loader = hallmark.SecureModelLoader(
+        ec.public, config=configuration(tmp_path, store=str(place)),
+        loader=tampered_before_it_is_read, on_failure=lambda *failure: told.append(failure),
+    )  # fmt: skip
+    with pytest.raises(hallmark.IntegrityError):
+        loader.load_model("m")
+    assert len(told) == 1 and words(place)[-1] == "refused"
 
 
 @pytest.mark.parametrize("target", ["absolute", "other", "outside"])
