@@ -912,7 +912,7 @@ HM_API HM_MUST_USE hm_status hm_rollback(hm_store *store, const char *name, cons
  * takes its place: the last known good one, else the newest. Without one, or when the step cannot
  * be done, `current` is taken away.
  * A `current` that is not the store's own work has failed, too. The model is locked only when
- * something is to be done, not while it is read.
+ * something is to be done, not while it is read, unless others have replaced it twice meanwhile.
  * @param report Of the version that was current.
  * @return ::HM_REFUSED when it failed, whatever took its place, and while nothing is served;
  *         ::HM_UNDECIDED when that could not be found out: then nothing is changed.

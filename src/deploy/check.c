@@ -421,7 +421,8 @@ static hm_status give_up(hm_check *c, hm_error **error) {
         status = hm_fail(&cause, HM_UNDECIDED, HM_REASON_NONE,
                          "%s is being changed all the time: it was not verified", c->name);
     }
-    return slot.name != NULL ? undecided(c, &slot, &cause, error) : hm_error_move(error, &cause);
+    return status == HM_UNDECIDED && slot.name != NULL ? undecided(c, &slot, &cause, error)
+                                                       : hm_error_move(error, &cause);
 }
 
 static hm_status run(hm_check *c, hm_report **report, hm_error **error) {
