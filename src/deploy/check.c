@@ -15,8 +15,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { TRIES = 3 };
-
 static void check_free(hm_check *c) {
     hm_stored_free(&c->version);
     hm_report_free(&c->report);
@@ -39,7 +37,7 @@ hm_status hm_check_event(const hm_slot *slot, hm_plan *plan, hm_event_kind kind,
 
 /* `current` is not as the last step left it, and leads to no version. */
 static bool is_astray(const hm_slot *slot) {
-    const hm_activation *last = hm_slot_last(slot);
+    const hm_activation *last = hm_slot_state_last(&slot->state);
     return slot->current[0] == '\0' &&
            (slot->strange || (last != NULL && last->version[0] != '\0'));
 }
@@ -67,7 +65,7 @@ static hm_status judge_missing(const hm_check *c, const hm_slot *slot, hm_error 
         return hm_fail(error, HM_REFUSED, HM_REASON_MISSING_FILE, "`current` of %s is gone",
                        c->name);
     }
-    if (hm_slot_last(slot) == NULL) {
+    if (hm_slot_state_last(&slot->state) == NULL) {
         (void)hm_fail(error, HM_UNDECIDED, HM_REASON_NONE,
                       "%s has no current version: there is nothing to verify", c->name);
         hm_error_add_hint(error, "`hallmark rollback %s --to VERSION` makes one current", c->name);
@@ -386,8 +384,8 @@ static hm_status check_once(hm_check *c, bool *again, hm_error **error) {
         return undecided(c, &slot, &damage, error);
     }
     if (status == HM_UNDECIDED) {
-        return hm_slot_last(&slot) != NULL ? undecided(c, &slot, &cause, error)
-                                           : hm_error_move(error, &cause);
+        return hm_slot_state_last(&slot.state) != NULL ? undecided(c, &slot, &cause, error)
+                                                       : hm_error_move(error, &cause);
     }
     return act(c, &slot, status, &cause, again, error);
 }
@@ -428,8 +426,8 @@ static hm_status give_up(hm_check *c, hm_error **error) {
 static hm_status run(hm_check *c, hm_report **report, hm_error **error) {
     bool again = true;
     hm_status status = HM_UNDECIDED;
-    for (int i = 1; i <= TRIES && again; i++) {
-        c->last = i == TRIES;
+    for (int i = 1; i <= HM_STORE_TRIES && again; i++) {
+        c->last = i == HM_STORE_TRIES;
         again = false;
         status = begin(c, error);
         status = status == HM_OK ? check_once(c, &again, error) : status;

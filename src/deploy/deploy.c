@@ -223,10 +223,9 @@ static hm_status look_once(const gate *g, const hm_proofs *proofs, presence *fou
 
 static hm_status look_at_present(const gate *g, const hm_proofs *proofs, presence *found,
                                  hm_error **error) {
-    enum { TRIES = 3 };
     bool again = true;
     hm_status status = HM_UNDECIDED;
-    for (int i = 0; i < TRIES && again; i++) {
+    for (int i = 0; i < HM_STORE_TRIES && again; i++) {
         hm_error_free(error);
         status = look_once(g, proofs, found, &again, error);
     }

@@ -101,7 +101,7 @@ static hm_status try_versions(search *s, const hm_stored_list *versions, bool *t
  */
 static hm_status find_good(search *s, hm_error **error) {
     HM_CLEANUP(hm_stored_list_free) hm_stored_list versions = {0};
-    const hm_activation *last = hm_slot_last(s->slot);
+    const hm_activation *last = hm_slot_state_last(&s->slot->state);
     char good[HM_VERSION_DIGITS + 1] = "";
     size_t unreadable = 0;
     hm_status status = hm_slot_versions(s->slot, &versions, &unreadable, error);
@@ -164,7 +164,7 @@ static hm_status hold(const hm_slot *slot, hm_plan *plan, const char *digest, co
 
 static hm_status plan_switch(search *s, hm_plan *plan, const hm_error *cause, hm_error **error) {
     const hm_check *c = s->check;
-    const hm_activation *last = hm_slot_last(s->slot);
+    const hm_activation *last = hm_slot_state_last(&s->slot->state);
     bool back = c->astray && last != NULL && strcmp(s->found, last->version) == 0;
     plan->switches = true;
     hm_check_copy(plan->to, s->found);

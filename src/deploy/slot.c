@@ -174,10 +174,6 @@ hm_status hm_slot_open(hm_store *store, const char *name, uint64_t flags, hm_slo
     return open_place(slot, flags, error);
 }
 
-const hm_activation *hm_slot_last(const hm_slot *slot) {
-    return slot->state.count > 0 ? &slot->state.history[slot->state.count - 1] : NULL;
-}
-
 /* ---- versions ------------------------------------------------------------------------------- */
 
 void hm_stored_list_free(hm_stored_list *versions) {

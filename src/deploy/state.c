@@ -44,9 +44,13 @@ hm_status hm_slot_state_note(hm_slot_state *state, const char *version, int64_t 
     return HM_OK;
 }
 
+const hm_activation *hm_slot_state_last(const hm_slot_state *state) {
+    return state->count > 0 ? &state->history[state->count - 1] : NULL;
+}
+
 /* Adding the last one again changes nothing: a plan may be carried out twice. */
 hm_status hm_slot_state_add(hm_slot_state *state, hm_activation *activation, hm_error **error) {
-    const hm_activation *last = state->count > 0 ? &state->history[state->count - 1] : NULL;
+    const hm_activation *last = hm_slot_state_last(state);
     if (last != NULL && last->kind == activation->kind && last->time == activation->time &&
         strcmp(last->version, activation->version) == 0 &&
         strcmp(last->previous, activation->previous) == 0) {

@@ -71,11 +71,12 @@ static hm_status look_for_newer(model_view *view, hm_error **error) {
 
 static bool same_step(const hm_slot *a, const hm_slot *b) {
     return strcmp(a->current, b->current) == 0 && a->state.count == b->state.count &&
-           (a->state.count == 0 || hm_slot_last(a)->time == hm_slot_last(b)->time);
+           (a->state.count == 0 ||
+            hm_slot_state_last(&a->state)->time == hm_slot_state_last(&b->state)->time);
 }
 
 /* Whether what was read is of one moment: no step came in between, and no repair. */
-static bool is_settled(const model_view *view) {
+static bool is_of_one_moment(const model_view *view) {
     hm_auto_slot now = {.lock = -1};
     hm_auto_stored version = {.source = NULL};
     const hm_slot *slot = &view->slot;
@@ -110,7 +111,7 @@ static hm_status look_once(hm_store *store, const char *name, model_view *view, 
         status = look_for_newer(view, error);
     }
     if (status == HM_OK) {
-        view->activation = hm_slot_last(slot);
+        view->activation = hm_slot_state_last(&slot->state);
         view->state = state_of(view);
     }
     return status;
@@ -118,9 +119,8 @@ static hm_status look_once(hm_store *store, const char *name, model_view *view, 
 
 /* Of a model at which somebody is at work all the time what was seen last is told. */
 static hm_status look(hm_store *store, const char *name, model_view *view, hm_error **error) {
-    enum { TRIES = 3 };
     hm_status status = look_once(store, name, view, error);
-    for (int i = 1; i < TRIES && status == HM_OK && !is_settled(view); i++) {
+    for (int i = 1; i < HM_STORE_TRIES && status == HM_OK && !is_of_one_moment(view); i++) {
         model_view_free(view);
         *view = (model_view){.slot = {.lock = -1}};
         status = look_once(store, name, view, error);

@@ -19,6 +19,7 @@
 enum {
     HM_STORE_FORMAT = 1,       /* of store.json, version.json, state.json, journal.json */
     HM_STORE_NAME_LIMIT = 128, /* bytes of a model's name */
+    HM_STORE_TRIES = 3,        /* to read what others replace meanwhile */
     HM_STORE_ID_SIZE = 12,     /* hex digits of a staging directory's and quarantine entry's id */
     HM_VERSION_DIGITS = 64,    /* hex digits of a version's name */
     HM_STORE_HISTORY_LIMIT = 512, /* activations that are remembered */
@@ -158,6 +159,11 @@ HM_MUST_USE hm_status hm_slot_state_add(hm_slot_state *state, hm_activation *act
                                         hm_error **error);
 HM_MUST_USE hm_status hm_slot_state_note(hm_slot_state *state, const char *version, int64_t time,
                                          bool good, hm_error **error);
+/*
+ * The step that said last what is current, or NULL; `current` may have been taken away or bent
+ * since.
+ */
+const hm_activation *hm_slot_state_last(const hm_slot_state *state);
 const hm_verdict *hm_slot_state_verdict(const hm_slot_state *state, const char *version);
 
 typedef struct hm_slot {
@@ -207,11 +213,6 @@ HM_MUST_USE hm_status hm_slot_versions(const hm_slot *slot, hm_stored_list *vers
 /* The version that a person means: a digest or the beginning of one, of 4 digits at least. */
 HM_MUST_USE hm_status hm_slot_find_version(const hm_slot *slot, const char *text,
                                            hm_stored *version, hm_error **error);
-/*
- * The step that said last what is current, or NULL; `current` may have been taken away or bent
- * since.
- */
-const hm_activation *hm_slot_last(const hm_slot *slot);
 /* Whether what lies there is still the copy that was read as `version`: nobody has replaced it. */
 bool hm_slot_holds(const hm_slot *slot, const hm_stored *version);
 /* Whether it was current, and somebody rolled back from it or found it bad since. */
@@ -271,9 +272,9 @@ HM_MUST_USE hm_status hm_held_parse(hm_json *root, const char *what, hm_held *he
                                     hm_error **error);
 HM_MUST_USE hm_status hm_held_read(const hm_store *store, const char *id, hm_held *held,
                                    hm_error **error);
-/* Ids of all entries, sorted. */
 /* Whether there is an entry of this id, be it that it cannot be read. */
 bool hm_held_there(const hm_store *store, const char *id);
+/* Ids of all entries, sorted. */
 HM_MUST_USE hm_status hm_held_list(const hm_store *store, hm_texts *ids, hm_error **error);
 /* Bytes that refused models take in quarantine. */
 HM_MUST_USE hm_status hm_held_bytes(const hm_store *store, uint64_t *bytes, hm_error **error);

@@ -67,13 +67,8 @@ class Ground:
         world.believe(world.key, other)
         for label in GOOD:
             world.model(label)
-        for label in GOOD[:2]:  # the same model, signed by somebody else whom the policy knows
-            again = world.sources / f"{label}-again"
-            subprocess.run(["cp", "-r", world.sources / label, again], check=True)
-            (again / "model.sig").unlink()
-            world.sign(again, other)
-            digest = world.digests[label]
-            world.signatures[digest].add(store_world.sha256((again / "model.sig").read_bytes()))
+        for label in GOOD[:2]:  # by somebody else whom the policy knows
+            world.signed_again(label, other)
         world.tampered("tampered", "a")
         for name in self.names:
             world.run("deploy", world.sources / "a", "--name", name, expect=OK)

@@ -121,6 +121,14 @@ class World:
     def sign(self, folder, key):
         self.hallmark("sign", folder, "--key", key.private, expect=support.OK)
 
+    def signed_again(self, label, key):
+        """The same model, signed by somebody else: LABEL-again."""
+        folder = self.sources / f"{label}-again"
+        shutil.copytree(self.sources / label, folder)
+        (folder / "model.sig").unlink()
+        self.sign(folder, key)
+        self.signatures[self.digests[label]].add(sha256((folder / "model.sig").read_bytes()))
+
     def tampered(self, label, like):
         """A copy with the signature of the original, and one byte that is not."""
         folder = self.sources / label
